@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// Table is a typed collection below c <kind>: one record under each name.
+type Table[T any] struct {
+	kind    string
+	version byte
+	encode  func(*Encoder, *T)
+	decode  func(*Decoder, *T)
+	name    func(*T) []string
+}
+
+// NewTable describes a table: its kind, the newest version of its records, the
+// components of a record's name, and how the other fields are written and
+// read.
+func NewTable[T any](kind string, version byte, name func(*T) []string, encode func(*Encoder, *T), decode func(*Decoder, *T)) Table[T] {
+	return Table[T]{kind, version, encode, decode, name}
+}
+
+func (t Table[T]) key(name ...string) Key {
+	k := NewKey(tableConfig).Text(t.kind)
+	for _, part := range name {
+		k = k.Text(part)
+	}
+	return k
+}
+
+// Get reads the record of a name, or fails with [ErrNotFound].
+func (t Table[T]) Get(r Reader, name ...string) (v T, err error) {
+	key := t.key(name...)
+	b, err := r.Get(key)
+	if err != nil {
+		return v, err
+	}
+	err = t.unmarshal(key, b, &v)
+	return v, err
+}
+
+// Has says whether there is a record of a name.
+func (t Table[T]) Has(r Reader, name ...string) (bool, error) {
+	_, err := r.Get(t.key(name...))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Put writes a record under its name.
+func (t Table[T]) Put(w Writer, v T) error {
+	key := t.key(t.name(&v)...)
+	return w.Put(key, Marshal(key, t.version, func(e *Encoder) { t.encode(e, &v) }))
+}
+
+// Delete removes the record of a name.
+func (t Table[T]) Delete(w Writer, name ...string) error { return w.Delete(t.key(name...)) }
+
+// Scan reads all records whose names begin with the given components, in the
+// order of their names.
+func (t Table[T]) Scan(r Reader, name ...string) iter.Seq2[T, error] {
+	return t.records(r.Scan(t.key(name...), nil))
+}
+
+// Pages is [Table.Scan], page by page: the loop's body may use the store.
+func (t Table[T]) Pages(ctx context.Context, s Store, name ...string) iter.Seq2[T, error] {
+	return t.records(Pages(ctx, s, t.key(name...), 256))
+}
+
+func (t Table[T]) records(entries iter.Seq2[Entry, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for e, err := range entries {
+			var v T
+			if err == nil {
+				err = t.unmarshal(e.Key, e.Value, &v)
+			}
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (t Table[T]) unmarshal(key, value []byte, v *T) error {
+	return Unmarshal(key, value, t.version, func(d *Decoder) { t.decode(d, v) })
+}
+
+// Accounts are the accounts by realm and name.
+var Accounts = NewTable("account", 1,
+	func(a *token.Account) []string { return []string{a.Owner.Realm, a.Owner.Name} },
+	func(e *Encoder, a *token.Account) {
+		e.Owner(a.Owner)
+		e.String(string(a.Kind))
+		e.String(a.DisplayName)
+		e.Roles(a.Roles)
+		e.Owner(a.Steward)
+		e.Bool(a.Disabled)
+		e.Time(a.CreatedAt)
+		e.Owner(a.CreatedBy)
+		e.Uint(a.Revision)
+	},
+	func(d *Decoder, a *token.Account) {
+		a.Owner = d.Owner()
+		a.Kind = token.AccountKind(d.String())
+		a.DisplayName = d.String()
+		a.Roles = d.Roles()
+		a.Steward = d.Owner()
+		a.Disabled = d.Bool()
+		a.CreatedAt = d.Time()
+		a.CreatedBy = d.Owner()
+		a.Revision = d.Uint()
+	})
+
+// Connections are the connections by name.
+var Connections = NewTable("connection", 1,
+	func(c *token.Connection) []string { return []string{c.Name} },
+	func(e *Encoder, c *token.Connection) {
+		e.String(c.Name)
+		e.String(c.EntityID)
+		e.Duration(c.AccessLifetime)
+		e.String(c.RoleClaim)
+		e.Roles(c.Roles)
+		e.String(string(c.Algorithm))
+		e.Time(c.CreatedAt)
+		e.Uint(c.Revision)
+	},
+	func(d *Decoder, c *token.Connection) {
+		c.Name = d.String()
+		c.EntityID = d.String()
+		c.AccessLifetime = d.Duration()
+		c.RoleClaim = d.String()
+		c.Roles = d.Roles()
+		c.Algorithm = token.Algorithm(d.String())
+		c.CreatedAt = d.Time()
+		c.Revision = d.Uint()
+	})
+
+// Policies holds the one policy.
+var Policies = NewTable("policy", 1,
+	func(*token.Policy) []string { return nil },
+	func(e *Encoder, p *token.Policy) {
+		e.Duration(p.UserTokenLifetime)
+		e.Duration(p.ServiceTokenLifetime)
+		e.Duration(p.RefreshTokenLifetime)
+		e.Duration(p.RefreshTokenMaxLifetime)
+		e.Duration(p.AccessTokenMaxLifetime)
+		e.String(string(p.RefreshTokens))
+		e.String(p.Issuer)
+		e.Duration(p.Retention)
+		e.Uint(p.Revision)
+	},
+	func(d *Decoder, p *token.Policy) {
+		p.UserTokenLifetime = d.Duration()
+		p.ServiceTokenLifetime = d.Duration()
+		p.RefreshTokenLifetime = d.Duration()
+		p.RefreshTokenMaxLifetime = d.Duration()
+		p.AccessTokenMaxLifetime = d.Duration()
+		p.RefreshTokens = token.RefreshTokens(d.String())
+		p.Issuer = d.String()
+		p.Retention = d.Duration()
+		p.Revision = d.Uint()
+	})

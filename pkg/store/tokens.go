@@ -1,0 +1,329 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// tokenVersion is the newest version of a token's record.
+const tokenVersion = 1
+
+func tokenKey(id token.ID) Key { return NewKey(tableTokens).ID(id) }
+
+// The optional parts of a token's record, as bits of one number before them.
+const (
+	hasMaker = 1 << iota // made by another than the owner
+	hasExpiry
+	hasName
+	hasService
+	hasConnection
+	hasRoles
+	hasSuspension
+	hasRevocation
+	hasRotation
+	hasVerifier
+)
+
+func encodeToken(e *Encoder, r *token.Record) {
+	var parts uint64
+	set := func(part uint64, is bool) {
+		if is {
+			parts |= part
+		}
+	}
+	set(hasMaker, r.CreatedBy != r.Owner)
+	set(hasExpiry, !r.ExpiresAt.IsZero())
+	set(hasName, r.Name != "")
+	set(hasService, r.Service != "")
+	set(hasConnection, r.Connection != "" || r.Audience != "")
+	set(hasRoles, len(r.Roles) > 0)
+	set(hasSuspension, !r.SuspendedAt.IsZero())
+	set(hasRevocation, !r.RevokedAt.IsZero())
+	set(hasRotation, !r.RotatedAt.IsZero())
+	set(hasVerifier, len(r.Verifier) > 0)
+	e.Uint(parts)
+	e.Uint(uint64(r.Kind))
+	e.Uint(r.Revision)
+	e.Uint(uint64(r.LastChange))
+	e.Owner(r.Owner)
+	e.Time(r.CreatedAt)
+	if parts&hasMaker != 0 {
+		e.Owner(r.CreatedBy)
+	}
+	if parts&hasExpiry != 0 {
+		e.Time(r.ExpiresAt)
+	}
+	if parts&hasName != 0 {
+		e.String(r.Name)
+	}
+	if parts&hasService != 0 {
+		e.String(r.Service)
+	}
+	if parts&hasConnection != 0 {
+		e.String(r.Connection)
+		e.String(r.Audience)
+	}
+	if parts&hasRoles != 0 {
+		e.Roles(r.Roles)
+	}
+	if parts&hasSuspension != 0 {
+		e.Time(r.SuspendedAt)
+		e.Time(r.SuspendedUntil)
+	}
+	if parts&hasRevocation != 0 {
+		e.Time(r.RevokedAt)
+		e.Owner(r.RevokedBy)
+		e.String(r.RevokedReason)
+	}
+	if parts&hasRotation != 0 {
+		e.Time(r.RotatedAt)
+		e.Bytes(r.Previous)
+		e.Time(r.PreviousUntil)
+		e.Bool(r.PreviousUntilUsed)
+	}
+	if parts&hasVerifier != 0 {
+		e.Bytes(r.Verifier)
+	}
+}
+
+func decodeToken(d *Decoder, r *token.Record) {
+	parts := d.Uint()
+	r.Kind = token.Kind(d.Uint())
+	r.Revision = d.Uint()
+	r.LastChange = token.Change(d.Uint())
+	// The name is not interned: nearly every token has another.
+	r.Owner = token.Owner{Realm: d.String(), Name: string(d.take())}
+	r.CreatedAt = d.Time()
+	r.CreatedBy = r.Owner
+	if parts&hasMaker != 0 {
+		r.CreatedBy = d.Owner()
+	}
+	if parts&hasExpiry != 0 {
+		r.ExpiresAt = d.Time()
+	}
+	if parts&hasName != 0 {
+		r.Name = string(d.take())
+	}
+	if parts&hasService != 0 {
+		r.Service = d.String()
+	}
+	if parts&hasConnection != 0 {
+		r.Connection, r.Audience = d.String(), d.String()
+	}
+	if parts&hasRoles != 0 {
+		r.Roles = d.Roles()
+	}
+	if parts&hasSuspension != 0 {
+		r.SuspendedAt, r.SuspendedUntil = d.Time(), d.Time()
+	}
+	if parts&hasRevocation != 0 {
+		r.RevokedAt, r.RevokedBy, r.RevokedReason = d.Time(), d.Owner(), d.String()
+	}
+	if parts&hasRotation != 0 {
+		r.RotatedAt, r.Previous = d.Time(), d.Bytes()
+		r.PreviousUntil, r.PreviousUntilUsed = d.Time(), d.Bool()
+	}
+	if parts&hasVerifier != 0 {
+		r.Verifier = d.Bytes()
+	}
+}
+
+// GetToken reads the record of an id, or fails with [ErrNotFound].
+func GetToken(r Reader, id token.ID) (token.Record, error) {
+	key := tokenKey(id)
+	b, err := r.Get(key)
+	if err != nil {
+		return token.Record{}, err
+	}
+	rec := token.Record{ID: id}
+	err = Unmarshal(key, b, tokenVersion, func(d *Decoder) { decodeToken(d, &rec) })
+	return rec, err
+}
+
+// slotKey is the key of the slot that a token holds while it lives: an owner
+// has one user token, one token per service, and one refresh token of a name.
+// A refresh token without a name holds none.
+func slotKey(r *token.Record) (Key, bool) {
+	name := r.Name
+	switch r.Kind {
+	case token.Service:
+		name = r.Service
+	case token.Refresh:
+		if name == "" {
+			return nil, false
+		}
+	}
+	return NewKey(tableSlots).Owner(r.Owner).Text(r.Kind.String()).Text(name), true
+}
+
+// Slot reads which token holds the slot that a token like want would take:
+// one with its owner, kind and name or service. The holder may have ended; a
+// slot without holder is [ErrNotFound].
+func Slot(r Reader, want *token.Record) (token.Record, error) {
+	key, ok := slotKey(want)
+	if !ok {
+		return token.Record{}, ErrNotFound
+	}
+	return indexed(r, key)
+}
+
+func indexed(r Reader, key Key) (token.Record, error) {
+	b, err := r.Get(key)
+	if err != nil {
+		return token.Record{}, err
+	}
+	var id token.ID
+	if len(b) != len(id) {
+		return token.Record{}, fmt.Errorf("%w: no id under key %x", ErrDamaged, []byte(key))
+	}
+	copy(id[:], b)
+	rec, err := GetToken(r, id)
+	if errors.Is(err, ErrNotFound) {
+		return rec, fmt.Errorf("%w: key %x names token %s, which is not there", ErrDamaged, []byte(key), id)
+	}
+	return rec, err
+}
+
+// EndedTokens reads the ids of at most limit tokens that expired or were
+// revoked before a time.
+func EndedTokens(r Reader, before time.Time, limit int) ([]token.ID, error) {
+	var ids []token.ID
+	for e, err := range r.Scan(NewKey(tableEnds), nil) {
+		if err != nil {
+			return nil, err
+		}
+		k := ReadKey(e.Key)
+		end, id := k.Uint64(), k.ID()
+		if err := k.Err(); err != nil {
+			return nil, err
+		}
+		if len(ids) == limit || int64(end) >= before.Unix() {
+			break
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// end is when a token expired, expires or was revoked; zero: it does not.
+func end(r *token.Record) time.Time {
+	if !r.RevokedAt.IsZero() {
+		return r.RevokedAt
+	}
+	return r.ExpiresAt
+}
+
+// PutToken writes a token with its indexes. was is the record as it was read
+// in the same Update, nil for a new one, which takes its slot from whoever
+// holds it: the caller has made sure, by [Slot], that nobody living does.
+func PutToken(w Writer, was, now *token.Record) error {
+	if was != nil && (was.ID != now.ID || was.Owner != now.Owner || was.Kind != now.Kind || was.Name != now.Name || was.Service != now.Service) {
+		return fmt.Errorf("token %s: id, owner, kind, name and service never change", was.ID)
+	}
+	if was != nil && !end(was).IsZero() && end(was) != end(now) {
+		if err := w.Delete(NewKey(tableEnds).Time(end(was)).ID(was.ID)); err != nil {
+			return err
+		}
+	}
+	if was == nil {
+		keys := append(slotKeys(now), NewKey(tableOwners).Owner(now.Owner).ID(now.ID))
+		for _, key := range keys {
+			if err := w.Put(key, now.ID[:]); err != nil {
+				return err
+			}
+		}
+	}
+	if t := end(now); !t.IsZero() && (was == nil || t != end(was)) {
+		if err := w.Put(NewKey(tableEnds).Time(t).ID(now.ID), nil); err != nil {
+			return err
+		}
+	}
+	if !now.RevokedAt.IsZero() {
+		if err := leaveSlot(w, now); err != nil {
+			return err
+		}
+	}
+	key := tokenKey(now.ID)
+	return w.Put(key, Marshal(key, tokenVersion, func(e *Encoder) { encodeToken(e, now) }))
+}
+
+// DeleteToken removes a token with its indexes. was is the record as it was
+// read in the same Update.
+func DeleteToken(w Writer, was *token.Record) error {
+	if err := leaveSlot(w, was); err != nil {
+		return err
+	}
+	keys := []Key{
+		tokenKey(was.ID),
+		NewKey(tableOwners).Owner(was.Owner).ID(was.ID),
+		NewKey(tableUses).ID(was.ID),
+	}
+	if t := end(was); !t.IsZero() {
+		keys = append(keys, NewKey(tableEnds).Time(t).ID(was.ID))
+	}
+	for _, key := range keys {
+		if err := w.Delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slotKeys are the keys under which the id of a token stands while it holds
+// its slot.
+func slotKeys(r *token.Record) []Key {
+	var keys []Key
+	if key, ok := slotKey(r); ok {
+		keys = append(keys, key)
+	}
+	if r.Kind == token.Service {
+		keys = append(keys, NewKey(tableService).Text(r.Service).Owner(r.Owner))
+	}
+	return keys
+}
+
+// leaveSlot frees the slot of a token, unless a successor holds it already.
+func leaveSlot(w Writer, r *token.Record) error {
+	for _, key := range slotKeys(r) {
+		holder, err := w.Get(key)
+		if errors.Is(err, ErrNotFound) || err == nil && string(holder) != string(r.ID[:]) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.Delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const useVersion = 1
+
+// GetUse reads when a token was last used; never is the zero [token.Use].
+func GetUse(r Reader, id token.ID) (token.Use, error) {
+	key := NewKey(tableUses).ID(id)
+	b, err := r.Get(key)
+	if errors.Is(err, ErrNotFound) {
+		return token.Use{}, nil
+	}
+	if err != nil {
+		return token.Use{}, err
+	}
+	var u token.Use
+	err = Unmarshal(key, b, useVersion, func(d *Decoder) { u.At, u.From = d.Time(), d.String() })
+	return u, err
+}
+
+// PutUse writes when a token was last used.
+func PutUse(w Writer, id token.ID, u token.Use) error {
+	key := NewKey(tableUses).ID(id)
+	return w.Put(key, Marshal(key, useVersion, func(e *Encoder) {
+		e.Time(u.At)
+		e.String(u.From)
+	}))
+}

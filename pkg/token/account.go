@@ -1,0 +1,69 @@
+package token
+
+import (
+	"slices"
+	"time"
+)
+
+// AccountKind says whether an account is a person's.
+type AccountKind string
+
+// The kinds of account.
+const (
+	Person         AccountKind = "person"
+	ServiceAccount AccountKind = "service" // has a steward, a person
+)
+
+// ParseAccountKind reads the name of a kind of account.
+func ParseAccountKind(s string) (AccountKind, error) {
+	switch k := AccountKind(s); k {
+	case Person, ServiceAccount:
+		return k, nil
+	}
+	return "", Errorf(ErrUsage, "unknown kind of account %q", s).WithHint("kinds of account are person and service")
+}
+
+// Account is what tokenctl knows of an owner.
+type Account struct {
+	Owner       Owner
+	Kind        AccountKind
+	DisplayName string
+	Roles       []Role
+	Steward     Owner // service accounts only
+	Disabled    bool  // refuses all of the owner's tokens at once
+	CreatedAt   time.Time
+	CreatedBy   Owner
+	Revision    uint64
+}
+
+// HasRole says whether the account has a role. [Admin] counts as every role.
+func (a *Account) HasRole(r Role) bool {
+	return slices.Contains(a.Roles, r) || slices.Contains(a.Roles, Admin)
+}
+
+// Check says what is wrong with the account as such.
+func (a *Account) Check() error {
+	if _, err := ParseAccountKind(string(a.Kind)); err != nil {
+		return err
+	}
+	if (a.Kind == ServiceAccount) != !a.Steward.IsZero() {
+		return Errorf(ErrUsage, "service accounts, and only they, have a steward").WithHint("use --kind service --steward PERSON")
+	}
+	if a.Steward == a.Owner {
+		return Errorf(ErrUsage, "%s cannot be its own steward", a.Owner)
+	}
+	return checkText("display name", a.DisplayName)
+}
+
+// maxText bounds free text that is kept: display names and reasons, in bytes.
+const maxText = 1024
+
+func checkText(what, s string) error {
+	if len(s) > maxText {
+		return Errorf(ErrUsage, "the %s has %d bytes, more than %d", what, len(s), maxText)
+	}
+	return nil
+}
+
+// CheckReason bounds the free text that says why something was done.
+func CheckReason(s string) error { return checkText("reason", s) }

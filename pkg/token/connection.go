@@ -1,0 +1,91 @@
+package token
+
+import (
+	"regexp"
+	"sync"
+	"time"
+)
+
+// DefaultConnection is the connection that a local store gets on first use.
+const DefaultConnection = "default"
+
+// DefaultRoleClaim is the claim that carries the roles in access tokens
+// unless the connection names another.
+const DefaultRoleClaim = "urn:identify:rest-api:role"
+
+// Algorithm signs access tokens, named as in RFC 7518 §3.1 and RFC 8037 §3.1.
+type Algorithm string
+
+// The algorithms on offer.
+const (
+	EdDSA Algorithm = "EdDSA" // Ed25519, the default
+	ES256 Algorithm = "ES256" // for clients that know no Ed25519
+	RS256 Algorithm = "RS256" // for clients that know nothing newer
+)
+
+// ParseAlgorithm reads the name of an algorithm.
+func ParseAlgorithm(s string) (Algorithm, error) {
+	switch a := Algorithm(s); a {
+	case EdDSA, ES256, RS256:
+		return a, nil
+	}
+	return "", Errorf(ErrUsage, "unknown signing algorithm %q", s).WithHint("algorithms are EdDSA, ES256 and RS256")
+}
+
+// Connection is the OAuth settings of a tenant.
+type Connection struct {
+	Name           string        // the client_id
+	EntityID       string        // the aud of its access tokens
+	AccessLifetime time.Duration // capped by the policy
+	RoleClaim      string        // name of the claim with the roles
+	Roles          []Role        // on offer; empty: any
+	Algorithm      Algorithm
+	CreatedAt      time.Time
+	Revision       uint64
+}
+
+// NewConnection is a connection with the defaults: 60 minutes, EdDSA, the
+// entity id urn:tokenctl:NAME.
+func NewConnection(name string) Connection {
+	return Connection{
+		Name: name, EntityID: "urn:tokenctl:" + name, AccessLifetime: time.Hour,
+		RoleClaim: DefaultRoleClaim, Algorithm: EdDSA,
+	}
+}
+
+// reservedClaims may not carry roles: they mean something else to every reader
+// of an access token (RFC 9068 §2.2, RFC 7519 §4.1).
+var reservedClaims = map[string]bool{
+	"iss": true, "sub": true, "aud": true, "exp": true, "nbf": true, "iat": true, "jti": true,
+	"client_id": true, "scope": true, "tid": true, "cnf": true, "act": true, "auth_time": true, "acr": true, "amr": true,
+}
+
+// Check says what is wrong with the connection as such.
+func (c *Connection) Check() error {
+	if err := CheckName("connection", c.Name); err != nil {
+		return err
+	}
+	if c.EntityID == "" || len(c.EntityID) > maxText {
+		return Errorf(ErrUsage, "the entity id of connection %q is empty or over %d bytes", c.Name, maxText)
+	}
+	// RFC 8707 §2: a resource is an absolute URI without a fragment.
+	if !isAbsoluteURI(c.EntityID) {
+		return Errorf(ErrUsage, "entity id %q is not an absolute URI without fragment", c.EntityID).WithHint("for example https://api.example.org or urn:example:api")
+	}
+	if c.AccessLifetime < time.Second || c.AccessLifetime > MaxLifetime {
+		return Errorf(ErrUsage, "access lifetime %s is not between 1s and %s", FormatDuration(c.AccessLifetime), FormatDuration(MaxLifetime))
+	}
+	if c.RoleClaim == "" || len(c.RoleClaim) > 256 || reservedClaims[c.RoleClaim] {
+		return Errorf(ErrUsage, "%q cannot be the claim for roles", c.RoleClaim)
+	}
+	_, err := ParseAlgorithm(string(c.Algorithm))
+	return err
+}
+
+// absoluteURI follows RFC 3986 §4.3: a scheme, a colon, and characters that
+// stand in a URI, with no fragment.
+var absoluteURI = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+$`)
+})
+
+func isAbsoluteURI(s string) bool { return absoluteURI().MatchString(s) }
