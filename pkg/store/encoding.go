@@ -94,9 +94,10 @@ func (e *Encoder) Roles(roles []token.Role) {
 // written. After the first error every read gives a zero value.
 type Decoder struct {
 	Version byte
-	b       []byte
-	err     error
-	intern  map[string]string
+	// rest is a copy of the value as a string: all texts of a record are parts
+	// of this one allocation, which lives as long as any of them.
+	rest string
+	err  error
 }
 
 // Unmarshal checks a value that stood under key, hands its fields to read and
@@ -122,12 +123,12 @@ func (d *Decoder) open(key Key, value []byte, newest byte) error {
 	if body[0] > newest || body[0] == 0 {
 		return fmt.Errorf("%w: version %d under key %x", ErrNewer, body[0], []byte(key))
 	}
-	d.Version, d.b, d.err = body[0], body[1:], nil
+	d.Version, d.rest, d.err = body[0], string(body[1:]), nil
 	return nil
 }
 
 func (d *Decoder) close(key Key) error {
-	if d.err == nil && len(d.b) > 0 {
+	if d.err == nil && d.rest != "" {
 		d.fail("bytes left over")
 	}
 	if d.err != nil {
@@ -140,60 +141,45 @@ func (d *Decoder) fail(what string) {
 	if d.err == nil {
 		d.err = fmt.Errorf("%w: %s", ErrDamaged, what)
 	}
-	d.b = nil
+	d.rest = ""
 }
 
 // Uint reads a number.
-func (d *Decoder) Uint() uint64 {
-	n, size := binary.Uvarint(d.b)
-	if size <= 0 {
-		d.fail("number cut short")
-		return 0
+func (d *Decoder) Uint() (n uint64) {
+	for i := range min(len(d.rest), binary.MaxVarintLen64) {
+		c := d.rest[i]
+		if c < 0x80 {
+			if i == binary.MaxVarintLen64-1 && c > 1 {
+				break // over 64 bits
+			}
+			d.rest = d.rest[i+1:]
+			return n | uint64(c)<<(7*i)
+		}
+		n |= uint64(c&0x7f) << (7 * i)
 	}
-	d.b = d.b[size:]
-	return n
+	d.fail("number cut short")
+	return 0
 }
 
 // Bool reads a truth value.
 func (d *Decoder) Bool() bool { return d.Uint() != 0 }
 
-func (d *Decoder) take() []byte {
-	n := d.Uint()
-	if n > uint64(len(d.b)) {
-		d.fail("text cut short")
-		return nil
-	}
-	b := d.b[:n:n]
-	d.b = d.b[n:]
-	return b
-}
-
 // String reads text.
 func (d *Decoder) String() string {
-	b := d.take()
-	if d.intern == nil {
-		return string(b)
+	n := d.Uint()
+	if n > uint64(len(d.rest)) {
+		d.fail("text cut short")
+		return ""
 	}
-	return d.interned(b)
-}
-
-// interned keeps one copy of texts that come again and again in a long walk:
-// realms, connections, roles.
-func (d *Decoder) interned(b []byte) string {
-	if s, ok := d.intern[string(b)]; ok {
-		return s
-	}
-	s := string(b)
-	if len(d.intern) < 1000 {
-		d.intern[s] = s
-	}
+	s := d.rest[:n]
+	d.rest = d.rest[n:]
 	return s
 }
 
 // Bytes reads bytes into a slice of its own; none at all is nil.
 func (d *Decoder) Bytes() []byte {
-	if b := d.take(); len(b) > 0 {
-		return append([]byte(nil), b...)
+	if s := d.String(); s != "" {
+		return []byte(s)
 	}
 	return nil
 }
@@ -230,7 +216,7 @@ func (d *Decoder) Owner() token.Owner { return token.Owner{Realm: d.String(), Na
 // Roles reads roles; none at all is nil.
 func (d *Decoder) Roles() []token.Role {
 	n := d.Uint()
-	if n > uint64(len(d.b)) {
+	if n > uint64(len(d.rest)) {
 		d.fail("roles cut short")
 		return nil
 	}

@@ -94,8 +94,7 @@ func decodeToken(d *Decoder, r *token.Record) {
 	r.Kind = token.Kind(d.Uint())
 	r.Revision = d.Uint()
 	r.LastChange = token.Change(d.Uint())
-	// The name is not interned: nearly every token has another.
-	r.Owner = token.Owner{Realm: d.String(), Name: string(d.take())}
+	r.Owner = d.Owner()
 	r.CreatedAt = d.Time()
 	r.CreatedBy = r.Owner
 	if parts&hasMaker != 0 {
@@ -105,7 +104,7 @@ func decodeToken(d *Decoder, r *token.Record) {
 		r.ExpiresAt = d.Time()
 	}
 	if parts&hasName != 0 {
-		r.Name = string(d.take())
+		r.Name = d.String()
 	}
 	if parts&hasService != 0 {
 		r.Service = d.String()

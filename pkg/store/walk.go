@@ -60,7 +60,6 @@ func (w *walk) run(ctx context.Context, s Store) iter.Seq2[*token.Token, error] 
 		for w.more = true; w.more; {
 			err := s.View(ctx, func(r Reader) error {
 				w.page, w.more = w.page[:0], false
-				w.d.intern = map[string]string{}
 				w.after = append(Key(nil), start...)
 				if err := w.fill(r); err != nil {
 					return err

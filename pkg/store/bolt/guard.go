@@ -1,0 +1,207 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// guard opens the file, locks it and looks at it before anybody maps it.
+func (s *Store) guard(ctx context.Context, write bool) (*os.File, error) {
+	// Somebody who restores a backup puts another file in the place of the one
+	// that we wait for: then look again.
+	for range 10 {
+		f, err := openSafely(s.options.Path, write)
+		if err != nil {
+			return nil, err
+		}
+		if err := lock(ctx, f, write, s.options.LockTimeout); err != nil {
+			defer f.Close()
+			switch {
+			case errors.Is(err, errBusy):
+				return nil, busy(s.options.Path, f)
+			case ctx.Err() != nil:
+				return nil, ended(ctx)
+			default:
+				return nil, token.Errorf(token.ErrCannotTell, "%s cannot be locked: %w", s.options.Path, err)
+			}
+		}
+		if still(f) {
+			if err := checkPages(f, s.options.Path, write); err != nil {
+				release(f)
+				return nil, err
+			}
+			return f, nil
+		}
+		release(f)
+	}
+	return nil, token.Errorf(token.ErrCannotTell, "%s is replaced all the time", s.options.Path)
+}
+
+// still tells whether the open file is the one that its name leads to.
+func still(f *os.File) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(mine, now)
+}
+
+func busy(path string, f *os.File) error {
+	who := "another process"
+	if f != nil {
+		if names := holders(f); names != "" {
+			who = names
+		}
+	}
+	return token.Errorf(token.ErrCannotTell, "%s is in use by %s", path, who).
+		WithHint("wait until it has ended; what serve holds is reached through serve")
+}
+
+// openSafely opens a regular file that nobody but us can read, write or
+// replace. Nothing that blocks or does something when opened, such as a FIFO or
+// a device, is opened.
+func openSafely(path string, write bool) (*os.File, error) {
+	real, err := resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFolder(filepath.Dir(real)); err != nil {
+		return nil, err
+	}
+	info, err := os.Lstat(real)
+	if err != nil {
+		return nil, unopened(path, err)
+	}
+	if err := checkFile(path, real, info); err != nil {
+		return nil, err
+	}
+	flag := os.O_RDONLY
+	if write {
+		flag = os.O_RDWR
+	}
+	f, err := os.OpenFile(real, flag|openFlags, 0)
+	if err != nil {
+		return nil, unopened(path, err)
+	}
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(info, opened) {
+		err = errors.New("another file was put in its place just now")
+	}
+	if err != nil {
+		f.Close()
+		return nil, unopened(path, err)
+	}
+	return f, nil
+}
+
+func unopened(path string, err error) error {
+	var detail *fs.PathError
+	if errors.As(err, &detail) {
+		err = detail.Err // it names another path, or the same again
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return token.Errorf(token.ErrNotFound, "%s is not there: %w", path, err)
+	}
+	return token.Errorf(token.ErrCannotTell, "%s cannot be opened: %w", path, err)
+}
+
+func checkFile(path, real string, info fs.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return token.Errorf(token.ErrCannotTell, "%s is a folder, not a file", path)
+	case !info.Mode().IsRegular():
+		return token.Errorf(token.ErrCannotTell, "%s is no regular file: %s", path, info.Mode())
+	}
+	if err := checkOwner(path, info); err != nil {
+		return err
+	}
+	if others := info.Mode().Perm() & 0o077; others != 0 && modesCount {
+		return token.Errorf(token.ErrCannotTell, "%s is open to others: mode %04o", path, info.Mode().Perm()).
+			WithHint("chmod 600 %s", quote(real))
+	}
+	if info.Size() == 0 {
+		return token.Errorf(token.ErrCannotTell, "%s is empty: its content is lost", path).
+			WithHint("restore a backup; if there never was a store, remove the empty file")
+	}
+	return nil
+}
+
+// checkFolder refuses a folder in which others could put another file in the
+// place of ours. That others can look into it does no harm, and in one like
+// /tmp, sticky and of root, nobody can replace what is ours.
+func checkFolder(folder string) error {
+	info, err := os.Stat(folder)
+	if err != nil {
+		return unopened(folder, err)
+	}
+	if err := checkFolderOwner(folder, info); err != nil {
+		return err
+	}
+	if writable := info.Mode().Perm()&0o022 != 0; writable && info.Mode()&fs.ModeSticky == 0 && modesCount {
+		return token.Errorf(token.ErrCannotTell, "others can write to the folder %s: mode %04o", folder, info.Mode().Perm()).
+			WithHint("chmod go-w %s", quote(folder))
+	}
+	return nil
+}
+
+// resolve follows the symbolic links in a path, none of which may stand in a
+// folder that others can write to: they could send us anywhere.
+func resolve(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", unopened(path, err)
+	}
+	if !modesCount {
+		return abs, nil
+	}
+	real, rest := string(filepath.Separator), strings.Split(abs, string(filepath.Separator))
+	for links := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		next := filepath.Join(real, name) // also for "", "." and ".."
+		info, err := os.Lstat(next)
+		switch {
+		case err != nil:
+			return "", unopened(path, err)
+		case info.Mode()&fs.ModeSymlink == 0:
+			real = next
+			continue
+		}
+		folder, err := os.Stat(real)
+		if err != nil {
+			return "", unopened(path, err)
+		}
+		if folder.Mode().Perm()&0o022 != 0 {
+			return "", token.Errorf(token.ErrCannotTell, "%s is a symbolic link in a folder that others can write to", next).
+				WithHint("give the path that it should lead to")
+		}
+		if links++; links > 40 {
+			return "", token.Errorf(token.ErrCannotTell, "%s goes through too many symbolic links", path)
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return "", unopened(path, err)
+		}
+		if filepath.IsAbs(target) {
+			real = string(filepath.Separator)
+		}
+		rest = append(strings.Split(target, string(filepath.Separator)), rest...)
+	}
+	return real, nil
+}
+
+// quote makes one word of a path for a shell.
+func quote(path string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%"
+	if strings.Trim(path, plain) == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}

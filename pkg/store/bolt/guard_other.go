@@ -1,0 +1,16 @@
+//go:build !unix
+
+package bolt
+
+import "io/fs"
+
+const openFlags = 0
+
+// modesCount: permission bits say nothing of who may read a file here.
+const modesCount = false
+
+func checkOwner(string, fs.FileInfo) error       { return nil }
+func checkFolderOwner(string, fs.FileInfo) error { return nil }
+
+// syncFolder does nothing: Windows cannot, and does not need to.
+func syncFolder(string) error { return nil }

@@ -1,0 +1,47 @@
+//go:build unix
+
+package bolt
+
+import (
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// openFlags keep the last name from being a link, and a FIFO put there at the
+// last moment from blocking.
+const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+// modesCount says that permission bits mean something.
+const modesCount = true
+
+func checkOwner(path string, info fs.FileInfo) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if me := os.Geteuid(); !ok || int(stat.Uid) != me {
+		return token.Errorf(token.ErrCannotTell, "%s belongs to another user (uid %d, not %d)", path, stat.Uid, me).
+			WithHint("run as the owner of the file")
+	}
+	return nil
+}
+
+// checkFolderOwner trusts root, who can do anything anyway.
+func checkFolderOwner(folder string, info fs.FileInfo) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if me := os.Geteuid(); !ok || int(stat.Uid) != me && stat.Uid != 0 {
+		return token.Errorf(token.ErrCannotTell, "the folder %s belongs to another user (uid %d, not %d)", folder, stat.Uid, me).
+			WithHint("keep the store in a folder of your own")
+	}
+	return nil
+}
+
+// syncFolder makes names in a folder durable.
+func syncFolder(folder string) error {
+	f, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
