@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // DefaultConnection is the connection that a local store gets on first use.
@@ -54,10 +55,10 @@ func NewConnection(name string) Connection {
 }
 
 // reservedClaims may not carry roles: they mean something else to every reader
-// of an access token (RFC 9068 §2.2, RFC 7519 §4.1).
+// of an access token (RFC 9068 §2.2, RFC 7519 §4.1, RFC 7800 §3.1, RFC 8693 §4).
 var reservedClaims = map[string]bool{
 	"iss": true, "sub": true, "aud": true, "exp": true, "nbf": true, "iat": true, "jti": true,
-	"client_id": true, "scope": true, "tid": true, "cnf": true, "act": true, "auth_time": true, "acr": true, "amr": true,
+	"client_id": true, "scope": true, "tid": true, "cnf": true, "act": true, "may_act": true, "auth_time": true, "acr": true, "amr": true,
 }
 
 // Check says what is wrong with the connection as such.
@@ -75,7 +76,7 @@ func (c *Connection) Check() error {
 	if c.AccessLifetime < time.Second || c.AccessLifetime > MaxLifetime {
 		return Errorf(ErrUsage, "access lifetime %s is not between 1s and %s", FormatDuration(c.AccessLifetime), FormatDuration(MaxLifetime))
 	}
-	if c.RoleClaim == "" || len(c.RoleClaim) > 256 || reservedClaims[c.RoleClaim] {
+	if c.RoleClaim == "" || len(c.RoleClaim) > 256 || reservedClaims[c.RoleClaim] || !utf8.ValidString(c.RoleClaim) {
 		return Errorf(ErrUsage, "%q cannot be the claim for roles", c.RoleClaim)
 	}
 	_, err := ParseAlgorithm(string(c.Algorithm))

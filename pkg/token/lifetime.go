@@ -78,7 +78,7 @@ func ParseLifetime(s string) (time.Duration, error) {
 // hours, minutes and seconds, the largest units first, none that is zero.
 func FormatDuration(d time.Duration) string {
 	if d < 0 {
-		return "-" + FormatDuration(-d)
+		return "-" + FormatDuration(-max(d, -math.MaxInt64)) // the least one has no opposite
 	}
 	var b strings.Builder
 	for _, u := range units[1:] {

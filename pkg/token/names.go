@@ -45,7 +45,7 @@ func NewOwner(realm, name string) (Owner, error) {
 		return Owner{}, Errorf(ErrUsage, "owner name %q is not valid UTF-8", name)
 	}
 	for _, c := range name {
-		if !unicode.IsGraphic(c) || c != ' ' && unicode.IsSpace(c) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, c) || unicode.Is(unicode.Variation_Selector, c) {
+		if invisible(c) {
 			return Owner{}, Errorf(ErrUsage, "owner name %q holds the control or invisible character %U", name, c)
 		}
 	}
@@ -60,6 +60,13 @@ func NewOwner(realm, name string) (Owner, error) {
 		return Owner{}, Errorf(ErrUsage, "owner name of %d bytes is over %d", len(name), maxOwnerName)
 	}
 	return Owner{realm, name}, nil
+}
+
+// invisible says whether a character shows nothing where it stands. The blank
+// of braille is a symbol to Unicode.
+func invisible(c rune) bool {
+	return !unicode.IsGraphic(c) || c != ' ' && unicode.IsSpace(c) || c == '\u2800' ||
+		unicode.In(c, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 func (o Owner) String() string {

@@ -1,0 +1,213 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func account(r store.Reader, o token.Owner) (token.Account, error) {
+	a, err := store.Accounts.Get(r, o.Realm, o.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return a, token.Errorf(token.ErrNotFound, "%s has no account", o)
+	}
+	return a, err
+}
+
+// canonical brings what a request says of an account into the form that is
+// stored.
+func canonical(a token.Account) (token.Account, error) {
+	var err error
+	if a.Owner, err = token.NewOwner(a.Owner.Realm, a.Owner.Name); err != nil {
+		return a, err
+	}
+	if a.Kind == "" {
+		a.Kind = token.Person
+	}
+	a.Roles = slices.Clone(a.Roles)
+	slices.Sort(a.Roles)
+	a.Roles = slices.Compact(a.Roles)
+	for _, r := range a.Roles {
+		if _, err := token.ParseRole(string(r)); err != nil {
+			return a, err
+		}
+	}
+	return a, a.Check()
+}
+
+// hasSteward makes sure that a service account's steward is a person here.
+func (c *change) hasSteward(a *token.Account) error {
+	if a.Kind != token.ServiceAccount {
+		return nil
+	}
+	steward, err := account(c, a.Steward)
+	if err != nil {
+		return err
+	}
+	if steward.Kind != token.Person {
+		return token.Errorf(token.ErrUsage, "%s is no person and cannot be a steward", a.Steward)
+	}
+	return nil
+}
+
+// AddAccount implements [Accounts].
+func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Account, error) {
+	a, err := canonical(a)
+	if err != nil {
+		return a, err
+	}
+	err = s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "add accounts", token.Admin); err != nil {
+			return err
+		}
+		has, err := store.Accounts.Has(c, a.Owner.Realm, a.Owner.Name)
+		if err != nil {
+			return err
+		}
+		if has {
+			return token.Errorf(token.ErrConflict, "%s has an account already", a.Owner).WithHint("change it: tokenctl admin user set %s", a.Owner)
+		}
+		if err := c.hasSteward(&a); err != nil {
+			return err
+		}
+		a.CreatedAt, a.CreatedBy, a.Revision = c.now, c.by.caller.Owner, 1
+		c.noteAccount("account.add", &a, rolesText(a.Roles))
+		return store.Accounts.Put(c, a)
+	})
+	return a, err
+}
+
+func (c *change) noteAccount(action string, a *token.Account, detail string) {
+	c.note(audit.Entry{Action: action, Owner: a.Owner, Object: a.Owner.String(), Detail: detail})
+}
+
+func rolesText(roles []token.Role) string {
+	if len(roles) == 0 {
+		return "no roles"
+	}
+	names := make([]string, len(roles))
+	for i, r := range roles {
+		names[i] = string(r)
+	}
+	return "roles " + strings.Join(names, " ")
+}
+
+// Account implements [Accounts].
+func (s *session) Account(ctx context.Context, o token.Owner) (a token.Account, err error) {
+	err = s.view(ctx, func(r store.Reader) (err error) {
+		if o != s.caller.Owner {
+			if err := s.needs(r, "see the account of "+o.String(), token.Auditor); err != nil {
+				return err
+			}
+		}
+		a, err = account(r, o)
+		return err
+	})
+	return a, err
+}
+
+// ListAccounts implements [Accounts].
+func (s *session) ListAccounts(ctx context.Context, realm string) iter.Seq2[token.Account, error] {
+	return func(yield func(token.Account, error) bool) {
+		err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "list accounts", token.Auditor) })
+		if err != nil {
+			yield(token.Account{}, err)
+			return
+		}
+		var under []string
+		if realm != "" {
+			under = []string{realm}
+		}
+		store.Accounts.Pages(ctx, s.store, under...)(yield)
+	}
+}
+
+// SetAccount implements [Accounts].
+func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Account, error) {
+	a, err := canonical(a)
+	if err != nil {
+		return a, err
+	}
+	err = s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "change accounts", token.Admin); err != nil {
+			return err
+		}
+		was, err := account(c, a.Owner)
+		if err != nil {
+			return err
+		}
+		if a.Revision != 0 && a.Revision != was.Revision {
+			return token.Errorf(token.ErrConflict, "the account %s has changed meanwhile", a.Owner).WithHint("look again: tokenctl admin user show %s", a.Owner)
+		}
+		if err := c.hasSteward(&a); err != nil {
+			return err
+		}
+		a.CreatedAt, a.CreatedBy, a.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
+		action, detail := "account.set", rolesText(a.Roles)
+		switch {
+		case a.Disabled && !was.Disabled:
+			action = "account.disable"
+		case !a.Disabled && was.Disabled:
+			action = "account.enable"
+		}
+		c.noteAccount(action, &a, detail)
+		return store.Accounts.Put(c, a)
+	})
+	return a, err
+}
+
+// DeleteAccount implements [Accounts].
+func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
+	err := s.view(ctx, func(r store.Reader) error {
+		if err := s.needs(r, "delete accounts", token.Admin); err != nil {
+			return err
+		}
+		_, err := account(r, o)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// The account is disabled first, so that nothing is made for it while its
+	// tokens go, in as many transactions as it takes.
+	if err := s.endAccount(ctx, o, func(c *change, a token.Account) error {
+		a.Disabled = true
+		a.Revision++
+		return store.Accounts.Put(c, a)
+	}); err != nil {
+		return err
+	}
+	var refs []token.Ref
+	for t, err := range store.WalkOwner(ctx, s.store, o) {
+		if err != nil {
+			return err
+		}
+		if t.RevokedAt.IsZero() {
+			refs = append(refs, token.Ref{ID: t.ID})
+		}
+	}
+	err = s.each(ctx, refs, func(c *change, rec token.Record) error { return c.revoke(rec, "account deleted") })
+	if err != nil {
+		return err
+	}
+	return s.endAccount(ctx, o, func(c *change, a token.Account) error {
+		c.noteAccount("account.delete", &a, "")
+		return store.Accounts.Delete(c, o.Realm, o.Name)
+	})
+}
+
+func (s *session) endAccount(ctx context.Context, o token.Owner, step func(*change, token.Account) error) error {
+	return s.update(ctx, func(c *change) error {
+		a, err := account(c, o)
+		if err != nil {
+			return err
+		}
+		return step(c, a)
+	})
+}

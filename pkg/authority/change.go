@@ -1,0 +1,288 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// takeBackWindow is how long a Generate or Rotate can be undone.
+const takeBackWindow = 10 * time.Minute
+
+// writesPerToken bounds what one change of one token writes: record, indexes,
+// audit entry and head.
+const writesPerToken = 8
+
+// find reads the token of a reference for a change, and checks the caller's
+// right to it.
+func (c *change) find(ref token.Ref) (token.Record, error) {
+	rec, err := store.GetToken(c, ref.ID)
+	if err != nil {
+		return rec, noToken(err, ref.ID)
+	}
+	if err := c.by.mayManage(c, rec.Owner, "token "+ref.ID.String()); err != nil {
+		return rec, err
+	}
+	if ref.Revision != 0 && ref.Revision != rec.Revision {
+		return rec, token.Errorf(token.ErrConflict, "token %s has changed meanwhile", ref.ID).WithHint("look again: tokenctl show %s", ref.ID)
+	}
+	return rec, nil
+}
+
+func noToken(err error, id token.ID) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return token.Errorf(token.ErrNotFound, "there is no token %s", id)
+	}
+	return err
+}
+
+// put writes a changed token and notes the change.
+func (c *change) put(was, now *token.Record, kind token.Change, action, reason, detail string) error {
+	now.Revision++
+	now.LastChange = kind
+	c.noteToken(action, now, reason, detail)
+	return store.PutToken(c, was, now)
+}
+
+// each applies a change to every token, in one transaction unless there are
+// more than the store takes at once.
+func (s *session) each(ctx context.Context, refs []token.Ref, apply func(*change, token.Record) error) error {
+	batch := max(1, s.store.Limit()/writesPerToken-1)
+	for len(refs) > 0 {
+		now := refs[:min(batch, len(refs))]
+		refs = refs[len(now):]
+		err := s.update(ctx, func(c *change) error {
+			for _, ref := range now {
+				rec, err := c.find(ref)
+				if err != nil {
+					return err
+				}
+				if err := apply(c, rec); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended is the conflict of changing a token that has ended.
+func ended(rec *token.Record, now time.Time) error {
+	switch rec.StatusAt(now) {
+	case token.Revoked:
+		return token.Errorf(token.ErrConflict, "token %s is revoked", rec.ID).WithHint("generate a new one")
+	case token.Expired:
+		return token.Errorf(token.ErrConflict, "token %s has expired", rec.ID).WithHint("generate a new one")
+	}
+	return nil
+}
+
+// Rotate implements [Tokens].
+func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued, error) {
+	if r.Grace < 0 || r.Grace > token.MaxLifetime {
+		return Issued{}, token.Errorf(token.ErrUsage, "grace %s is not between 0s and %s", token.FormatDuration(r.Grace), token.FormatDuration(token.MaxLifetime))
+	}
+	// The kind decides the form of the secret and never changes.
+	shown, err := s.Get(ctx, ref.ID)
+	if err != nil {
+		return Issued{}, err
+	}
+	plain := secret.New(form(shown.Kind), ref.ID)
+	verifier := s.hasher.Fast(use(shown.Kind, ref.ID), plain)
+	var rec token.Record
+	err = s.update(ctx, func(c *change) error {
+		was, err := c.find(ref)
+		if err != nil {
+			return err
+		}
+		if err := ended(&was, c.now); err != nil {
+			return err
+		}
+		if err := c.mayRotate(&was); err != nil {
+			return err
+		}
+		rec = was
+		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, verifier, c.now
+		rec.PreviousUntil, rec.PreviousUntilUsed = c.now.Add(r.Grace), r.UntilUsed
+		if r.UntilUsed && r.Grace == 0 {
+			rec.PreviousUntil = c.now.Add(token.MaxLifetime)
+		}
+		return c.put(&was, &rec, token.Rotated, "token.rotate", "", graceText(r))
+	})
+	if err != nil {
+		return Issued{}, err
+	}
+	return Issued{Token: token.NewToken(rec, s.now()), Secret: plain}, nil
+}
+
+func graceText(r Rotation) string {
+	switch {
+	case r.UntilUsed && r.Grace > 0:
+		return "old secret good for " + token.FormatDuration(r.Grace) + " or until the new one is used"
+	case r.UntilUsed:
+		return "old secret good until the new one is used"
+	case r.Grace > 0:
+		return "old secret good for " + token.FormatDuration(r.Grace)
+	}
+	return ""
+}
+
+// mayRotate keeps a narrowed credential from getting hold of a wider one: the
+// new secret of an existing token has all rights of that token.
+func (c *change) mayRotate(rec *token.Record) error {
+	if !c.by.caller.Narrowed {
+		return nil
+	}
+	owner, err := store.Accounts.Get(c, rec.Owner.Realm, rec.Owner.Name)
+	if err != nil {
+		return err
+	}
+	p, err := policy(c)
+	if err != nil {
+		return err
+	}
+	return c.admitRoles(rec, &owner, &p)
+}
+
+// TakeBack implements [Tokens].
+func (s *session) TakeBack(ctx context.Context, ref token.Ref) error {
+	return s.update(ctx, func(c *change) error {
+		if ref.Revision == 0 {
+			return token.Errorf(token.ErrUsage, "taking back needs the revision that was made")
+		}
+		was, err := c.find(ref)
+		if err != nil {
+			return err
+		}
+		since := was.CreatedAt
+		if was.LastChange == token.Rotated {
+			since = was.RotatedAt
+		}
+		if was.LastChange == token.Other || c.now.Sub(since) > takeBackWindow {
+			return token.Errorf(token.ErrConflict, "token %s can no longer be taken back", ref.ID).WithHint("revoke it: tokenctl revoke %s", ref.ID)
+		}
+		if was.LastChange == token.Made {
+			c.noteToken("token.take-back", &was, "", "never handed over")
+			return store.DeleteToken(c, &was)
+		}
+		rec := was
+		rec.Verifier, rec.Previous, rec.PreviousUntil, rec.PreviousUntilUsed = was.Previous, nil, time.Time{}, false
+		return c.put(&was, &rec, token.Other, "token.take-back", "", "the secret before the rotation is good again")
+	})
+}
+
+// Revoke implements [Tokens].
+func (s *session) Revoke(ctx context.Context, refs []token.Ref, reason string) error {
+	if err := token.CheckReason(reason); err != nil {
+		return err
+	}
+	return s.each(ctx, refs, func(c *change, rec token.Record) error { return c.revoke(rec, reason) })
+}
+
+func (c *change) revoke(was token.Record, reason string) error {
+	if !was.RevokedAt.IsZero() {
+		return nil
+	}
+	rec := was
+	rec.Bury(c.now, c.by.caller.Owner, reason)
+	return c.put(&was, &rec, token.Other, "token.revoke", reason, "")
+}
+
+// RevokeSecret implements [Tokens].
+func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason string) (token.Token, error) {
+	if err := token.CheckReason(reason); err != nil {
+		return token.Token{}, err
+	}
+	v, err := s.judgePasted(ctx, text)
+	if err != nil {
+		return token.Token{}, err
+	}
+	var rec token.Record
+	err = s.update(ctx, func(c *change) error {
+		var err error
+		// Whatever has happened to it meanwhile, it is to end.
+		if rec, err = store.GetToken(c, v.record.ID); err != nil {
+			return noToken(err, v.record.ID)
+		}
+		if err := c.revoke(rec, reason); err != nil {
+			return err
+		}
+		rec, err = store.GetToken(c, rec.ID)
+		return err
+	})
+	return token.NewToken(rec, s.now()), err
+}
+
+// judgePasted finds the token of a secret, whatever state it is in: one that
+// is suspended or expired, or whose owner is disabled, can still be revoked.
+func (s *session) judgePasted(ctx context.Context, text secret.Secret) (verdict, error) {
+	c, err := parseCredential(text)
+	if err != nil {
+		return verdict{}, err
+	}
+	v, err := s.judge(ctx, c)
+	var no *Refusal
+	if !errors.As(err, &no) {
+		return v, err
+	}
+	switch no.Reason {
+	case TokenExpired, TokenSuspended, OwnerDisabled, OwnerGone:
+		return v, nil
+	}
+	return v, err
+}
+
+// Suspend implements [Tokens].
+func (s *session) Suspend(ctx context.Context, refs []token.Ref, until time.Time) error {
+	until = until.UTC().Truncate(time.Second)
+	if !until.IsZero() && !until.After(s.clock()) {
+		return token.Errorf(token.ErrUsage, "%s is not in the future", until.Format(time.RFC3339))
+	}
+	detail := ""
+	if !until.IsZero() {
+		detail = "until " + until.Format(time.RFC3339)
+	}
+	return s.each(ctx, refs, func(c *change, was token.Record) error {
+		if err := ended(&was, c.now); err != nil {
+			return err
+		}
+		rec := was
+		rec.SuspendedAt, rec.SuspendedUntil = c.now, until
+		return c.put(&was, &rec, token.Other, "token.suspend", "", detail)
+	})
+}
+
+// Resume implements [Tokens].
+func (s *session) Resume(ctx context.Context, refs []token.Ref) error {
+	return s.each(ctx, refs, func(c *change, was token.Record) error {
+		if err := ended(&was, c.now); err != nil {
+			return err
+		}
+		if was.SuspendedAt.IsZero() {
+			return nil
+		}
+		rec := was
+		rec.SuspendedAt, rec.SuspendedUntil = time.Time{}, time.Time{}
+		return c.put(&was, &rec, token.Other, "token.resume", "", "")
+	})
+}
+
+// Delete implements [Tokens].
+func (s *session) Delete(ctx context.Context, refs []token.Ref) error {
+	return s.each(ctx, refs, func(c *change, rec token.Record) error {
+		if !rec.RevokedAt.IsZero() {
+			return token.Errorf(token.ErrConflict, "token %s is revoked: its tombstone stays", rec.ID).
+				WithHint("tombstones go by themselves after the retention that policy sets")
+		}
+		c.noteToken("token.delete", &rec, "", "")
+		return store.DeleteToken(c, &rec)
+	})
+}

@@ -1,0 +1,123 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func connection(r store.Reader, name string) (token.Connection, error) {
+	c, err := store.Connections.Get(r, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return c, token.Errorf(token.ErrNotFound, "there is no connection %q", name).WithHint("tokenctl admin connection list shows them")
+	}
+	return c, err
+}
+
+func checkConnection(conn *token.Connection) error {
+	for _, r := range conn.Roles {
+		if _, err := token.ParseRole(string(r)); err != nil {
+			return err
+		}
+	}
+	return conn.Check()
+}
+
+// AddConnection implements [Connections].
+func (s *session) AddConnection(ctx context.Context, conn token.Connection) (token.Connection, error) {
+	if err := checkConnection(&conn); err != nil {
+		return conn, err
+	}
+	err := s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "add connections", token.Admin); err != nil {
+			return err
+		}
+		has, err := store.Connections.Has(c, conn.Name)
+		if err != nil {
+			return err
+		}
+		if has {
+			return token.Errorf(token.ErrConflict, "there is a connection %q already", conn.Name).WithHint("change it: tokenctl admin connection set %s", conn.Name)
+		}
+		conn.CreatedAt, conn.Revision = c.now, 1
+		c.note(audit.Entry{Action: "connection.add", Object: conn.Name, Detail: conn.EntityID})
+		return store.Connections.Put(c, conn)
+	})
+	return conn, err
+}
+
+// Connection implements [Connections].
+func (s *session) Connection(ctx context.Context, name string) (conn token.Connection, err error) {
+	err = s.view(ctx, func(r store.Reader) (err error) {
+		conn, err = connection(r, name)
+		return err
+	})
+	return conn, err
+}
+
+// ListConnections implements [Connections].
+func (s *session) ListConnections(ctx context.Context) iter.Seq2[token.Connection, error] {
+	return func(yield func(token.Connection, error) bool) {
+		if err := s.view(ctx, func(store.Reader) error { return nil }); err != nil {
+			yield(token.Connection{}, err)
+			return
+		}
+		store.Connections.Pages(ctx, s.store)(yield)
+	}
+}
+
+// SetConnection implements [Connections].
+func (s *session) SetConnection(ctx context.Context, conn token.Connection) (token.Connection, error) {
+	if err := checkConnection(&conn); err != nil {
+		return conn, err
+	}
+	err := s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "change connections", token.Admin); err != nil {
+			return err
+		}
+		was, err := connection(c, conn.Name)
+		if err != nil {
+			return err
+		}
+		if conn.Revision != 0 && conn.Revision != was.Revision {
+			return token.Errorf(token.ErrConflict, "the connection %q has changed meanwhile", conn.Name).WithHint("look again: tokenctl admin connection show %s", conn.Name)
+		}
+		conn.CreatedAt, conn.Revision = was.CreatedAt, was.Revision+1
+		c.note(audit.Entry{Action: "connection.set", Object: conn.Name, Detail: conn.EntityID})
+		return store.Connections.Put(c, conn)
+	})
+	return conn, err
+}
+
+// DeleteConnection implements [Connections].
+func (s *session) DeleteConnection(ctx context.Context, name string) error {
+	err := s.view(ctx, func(r store.Reader) error {
+		if err := s.needs(r, "delete connections", token.Admin); err != nil {
+			return err
+		}
+		_, err := connection(r, name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// A token that is generated after this look is refused at its exchange.
+	for t, err := range s.List(ctx, token.Selector{Kind: token.Refresh, Connection: name}) {
+		if err != nil {
+			return err
+		}
+		return token.Errorf(token.ErrConflict, "live refresh tokens belong to connection %q, %s among them", name, t.ID).
+			WithHint("revoke them first: tokenctl revoke --all-owners --kind refresh --connection %s", name)
+	}
+	return s.update(ctx, func(c *change) error {
+		if _, err := connection(c, name); err != nil {
+			return err
+		}
+		c.note(audit.Entry{Action: "connection.delete", Object: name})
+		return store.Connections.Delete(c, name)
+	})
+}

@@ -1,0 +1,88 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// Explain implements [Tokens].
+func (s *session) Explain(ctx context.Context, text secret.Secret) (Explanation, error) {
+	err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "ask why a credential is refused", token.Auditor) })
+	if err != nil {
+		return Explanation{}, err
+	}
+	c, err := parseCredential(text)
+	if err != nil {
+		return Explanation{Reason: Malformed, Text: "this is no credential of ours: a wrong length, character or checksum"}, nil
+	}
+	v, err := s.judge(ctx, c)
+	var no *Refusal
+	if err != nil && !errors.As(err, &no) {
+		return Explanation{}, err
+	}
+	var e Explanation
+	if no == nil {
+		e.Accepted = true
+	} else {
+		e.Reason = no.Reason
+		// A refused access token names its parent, which says when and by whom.
+		if v.record.ID.IsZero() && !no.Token.IsZero() {
+			if t, err := s.Get(ctx, no.Token); err == nil {
+				v.record = t.Record
+			}
+		}
+	}
+	if !v.record.ID.IsZero() {
+		t := token.NewToken(v.record, s.now())
+		t.LastUsedAt, t.LastUsedFrom = v.lastUse.At, v.lastUse.From
+		e.Token = &t
+	}
+	e.Text = explain(&e, &v)
+	return e, nil
+}
+
+func explain(e *Explanation, v *verdict) string {
+	rec := &v.record
+	at := func(t time.Time) string { return t.Format(time.RFC3339) }
+	switch e.Reason {
+	case "":
+		return fmt.Sprintf("accepted: it stands for %s", rec.Owner)
+	case UnknownToken:
+		return "there is no such token: it was deleted, is of another store, or never was"
+	case WrongSecret:
+		if !rec.RotatedAt.IsZero() {
+			return fmt.Sprintf("the secret is wrong: the token was rotated on %s, and the grace of the old secret is over", at(rec.RotatedAt))
+		}
+		return "the secret is wrong: the token is there, with another secret"
+	case TokenExpired:
+		return fmt.Sprintf("the token expired on %s", at(rec.ExpiresAt))
+	case TokenRevoked:
+		why := ""
+		if rec.RevokedReason != "" {
+			why = ": " + rec.RevokedReason
+		}
+		return fmt.Sprintf("the token was revoked on %s by %s%s", at(rec.RevokedAt), rec.RevokedBy, why)
+	case TokenSuspended:
+		if rec.SuspendedUntil.IsZero() {
+			return fmt.Sprintf("the token is suspended since %s, until it is resumed", at(rec.SuspendedAt))
+		}
+		return fmt.Sprintf("the token is suspended since %s, until %s", at(rec.SuspendedAt), at(rec.SuspendedUntil))
+	case OwnerDisabled:
+		return fmt.Sprintf("the account %s is disabled", rec.Owner)
+	case OwnerGone:
+		return fmt.Sprintf("the owner %s has no account any more", rec.Owner)
+	case WrongSignature:
+		return "the access token is expired, changed, or not signed by a key of this store"
+	case WrongIssuer:
+		return "the access token was issued under another issuer than the policy now names"
+	case WrongConnection:
+		return "the connection of the access token is gone"
+	}
+	return string(e.Reason)
+}

@@ -1,0 +1,174 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// Generate implements [Tokens].
+func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error) {
+	if err := spec.Check(); err != nil {
+		return Issued{}, err
+	}
+	if spec.Kind == token.Service {
+		return Issued{}, token.Errorf(token.ErrNotFound, "there is no service %q", spec.Service)
+	}
+	if spec.Owner.IsZero() {
+		spec.Owner = s.caller.Owner
+	}
+	if spec.Kind == token.Refresh && spec.Connection == "" {
+		spec.Connection = token.DefaultConnection
+	}
+	// Made outside of the transaction, which may run again.
+	id := secret.NewID(s.now())
+	plain := secret.New(form(spec.Kind), id)
+	verifier := s.hasher.Fast(use(spec.Kind, id), plain)
+
+	var rec token.Record
+	err := s.update(ctx, func(c *change) error {
+		rec = token.Record{
+			ID: id, Kind: spec.Kind, Owner: spec.Owner, Name: spec.Name, Roles: spec.Roles,
+			CreatedAt: id.Time(), CreatedBy: s.caller.Owner, Verifier: verifier, Revision: 1, LastChange: token.Made,
+		}
+		if err := c.admit(&rec, spec); err != nil {
+			return err
+		}
+		if err := c.vacant(&rec); err != nil {
+			return err
+		}
+		if err := store.PutToken(c, nil, &rec); err != nil {
+			return err
+		}
+		c.noteToken("token.generate", &rec, "", "")
+		return nil
+	})
+	if err != nil {
+		return Issued{}, err
+	}
+	return Issued{Token: token.NewToken(rec, s.now()), Secret: plain}, nil
+}
+
+// admit checks the request against caller, owner, connection and policy, and
+// fills in what they decide.
+func (c *change) admit(rec *token.Record, spec token.Spec) error {
+	if err := c.by.mayManage(c, rec.Owner, "tokens of "+rec.Owner.String()); err != nil {
+		return err
+	}
+	owner, err := store.Accounts.Get(c, rec.Owner.Realm, rec.Owner.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return token.Errorf(token.ErrNotFound, "%s has no account", rec.Owner).WithHint("make it first: tokenctl admin user add %s", rec.Owner)
+	}
+	if err != nil {
+		return err
+	}
+	if owner.Disabled {
+		return token.Errorf(token.ErrRefused, "the account %s is disabled", rec.Owner).WithHint("tokenctl admin user enable %s", rec.Owner)
+	}
+	p, err := policy(c)
+	if err != nil {
+		return err
+	}
+	if err := c.admitRoles(rec, &owner, &p); err != nil {
+		return err
+	}
+	if rec.Kind == token.Refresh {
+		conn, err := connection(c, spec.Connection)
+		if err != nil {
+			return err
+		}
+		for _, r := range rec.Roles {
+			if len(conn.Roles) > 0 && !slices.Contains(conn.Roles, r) {
+				return token.Errorf(token.ErrUsage, "connection %q does not offer the role %q", conn.Name, r).WithHint("it offers %v", conn.Roles)
+			}
+		}
+		rec.Connection, rec.Audience = conn.Name, conn.EntityID
+	}
+	life, err := p.LifetimeFor(rec.Kind, spec.Lifetime)
+	if err != nil {
+		return err
+	}
+	if life > 0 {
+		rec.ExpiresAt = rec.CreatedAt.Add(life)
+	}
+	return nil
+}
+
+// admitRoles sees to it that no credential makes a wider one.
+func (c *change) admitRoles(rec *token.Record, owner *token.Account, p *token.Policy) error {
+	have, err := c.by.rights(c)
+	if err != nil {
+		return err
+	}
+	if rec.Kind == token.Refresh && p.RefreshTokens == token.Administrators && !slices.Contains(have, token.Admin) {
+		return token.Errorf(token.ErrRefused, "refresh tokens are for administrators").
+			WithHint("an administrator may allow them to all: tokenctl admin policy set refresh_tokens everyone")
+	}
+	if !c.by.caller.Narrowed {
+		return nil
+	}
+	wanted := rec.Roles
+	if rec.Kind == token.User {
+		wanted = owner.Roles // a user token has all of them
+	}
+	if len(token.IntersectRoles(wanted, have)) < len(wanted) {
+		return token.Errorf(token.ErrRefused, "the credential in use has fewer roles than the token would have")
+	}
+	return nil
+}
+
+// vacant fails with a conflict while a live token holds the slot.
+func (c *change) vacant(rec *token.Record) error {
+	if _, err := store.GetToken(c, rec.ID); !errors.Is(err, store.ErrNotFound) {
+		if err != nil {
+			return err
+		}
+		return token.Errorf(token.ErrConflict, "the id %s is taken", rec.ID).WithHint("try again")
+	}
+	holder, err := store.Slot(c, rec)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !holder.Live(c.now) {
+		return nil
+	}
+	last, err := store.GetUse(c, holder.ID)
+	if err != nil {
+		return err
+	}
+	what := "a user token"
+	if rec.Kind == token.Refresh {
+		what = fmt.Sprintf("a refresh token named %q", rec.Name)
+	}
+	used := "never used"
+	if !last.At.IsZero() {
+		used = "last used " + ago(c.now, last.At)
+	}
+	return token.Errorf(token.ErrConflict, "%s already has %s: %s, made %s, %s", rec.Owner, what, holder.ID, ago(c.now, holder.CreatedAt), used).
+		WithHint("give it a new secret (tokenctl rotate %s), or delete it (tokenctl delete %s) and generate again", holder.ID, holder.ID)
+}
+
+// ago tells an age in its largest unit.
+func ago(now, t time.Time) string {
+	for _, u := range []struct {
+		d    time.Duration
+		name string
+	}{{token.Day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+		switch n := now.Sub(t) / u.d; {
+		case n == 1:
+			return "1 " + u.name + " ago"
+		case n > 1:
+			return fmt.Sprintf("%d %ss ago", n, u.name)
+		}
+	}
+	return "just now"
+}

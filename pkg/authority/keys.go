@@ -1,0 +1,100 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/signer"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// ListKeys implements [Keys].
+func (s *session) ListKeys(ctx context.Context) (keys []Key, err error) {
+	err = s.view(ctx, func(r store.Reader) error {
+		if err := s.needs(r, "list keys", token.Auditor); err != nil {
+			return err
+		}
+		signing, err := s.signer.List(r)
+		if err != nil {
+			return err
+		}
+		keys = nil
+		for _, k := range s.keys.Numbers() {
+			state := "retired"
+			if k.Current {
+				state = "active"
+			}
+			keys = append(keys, Key{Use: "file", ID: strconv.FormatUint(uint64(k.Number), 10), State: state, CreatedAt: k.CreatedAt})
+		}
+		for _, k := range signing {
+			keys = append(keys, signingKey(k))
+		}
+		return nil
+	})
+	return keys, err
+}
+
+func signingKey(k signer.Key) Key {
+	return Key{Use: "sign", ID: k.ID, Algorithm: k.Algorithm, State: string(k.State), CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt}
+}
+
+// RotateSigning implements [Keys].
+func (s *session) RotateSigning(ctx context.Context, a token.Algorithm) (key Key, err error) {
+	if _, err := token.ParseAlgorithm(string(a)); err != nil {
+		return Key{}, err
+	}
+	if err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "rotate keys", token.Admin) }); err != nil {
+		return Key{}, err
+	}
+	if err := s.installKeys(ctx, a); err != nil {
+		return Key{}, err
+	}
+	next, err := s.signer.Generate(a, s.clock())
+	if err != nil {
+		return Key{}, err
+	}
+	err = s.update(ctx, func(c *change) error {
+		p, err := policy(c)
+		if err != nil {
+			return err
+		}
+		active, err := s.signer.Rotate(c, next, c.now, p.AccessTokenMaxLifetime)
+		if err != nil {
+			return err
+		}
+		key = signingKey(active)
+		c.note(audit.Entry{Action: "key.rotate", Object: active.ID, Detail: string(a)})
+		return nil
+	})
+	return key, err
+}
+
+// RotateKeyFile implements [Keys].
+func (s *session) RotateKeyFile(ctx context.Context) (key Key, err error) {
+	if err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "rotate keys", token.Admin) }); err != nil {
+		return Key{}, err
+	}
+	// The key is in the file, and durable, before anything names it.
+	number, err := s.keys.Add(s.clock())
+	if err != nil {
+		return Key{}, token.Errorf(token.ErrCannotTell, "the key file was not changed: %w", err)
+	}
+	s.hasher.SetKeys(s.keys.Hashing())
+	err = s.update(ctx, func(c *change) error {
+		c.note(audit.Entry{Action: "key.rotate", Object: fmt.Sprintf("file key %d", number)})
+		return s.signer.Reseal(c)
+	})
+	return Key{Use: "file", ID: strconv.FormatUint(uint64(number), 10), State: "active", CreatedAt: s.clock()}, err
+}
+
+// JWKS implements [Keys].
+func (s *session) JWKS(ctx context.Context) (set []byte, err error) {
+	err = s.view(ctx, func(r store.Reader) (err error) {
+		set, err = s.signer.JWKS(r, s.now())
+		return err
+	})
+	return set, err
+}

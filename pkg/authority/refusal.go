@@ -1,0 +1,41 @@
+package authority
+
+import "github.com/tokenctl/tokenctl/pkg/token"
+
+// Reason is why a credential was refused. It is for the log and for
+// administrators; a stranger sees the same answer for all of them.
+type Reason string
+
+// The reasons.
+const (
+	Malformed       Reason = "malformed"
+	UnknownToken    Reason = "unknown"
+	WrongSecret     Reason = "wrong_secret"
+	TokenExpired    Reason = "expired"
+	TokenRevoked    Reason = "revoked"
+	TokenSuspended  Reason = "suspended"
+	OwnerDisabled   Reason = "owner_disabled"
+	OwnerGone       Reason = "owner_gone"
+	WrongKind       Reason = "wrong_kind"
+	WrongSignature  Reason = "wrong_signature"
+	WrongIssuer     Reason = "wrong_issuer"
+	WrongConnection Reason = "wrong_connection"
+	MissingRole     Reason = "missing_role"
+)
+
+// Refusal is the error for a credential that is not accepted. Its text is the
+// same for every reason, so that it can go to whoever showed the credential.
+type Refusal struct {
+	Reason Reason
+	Token  token.ID // zero when no token is meant
+}
+
+func (r *Refusal) Error() string { return "credential not accepted" }
+
+// Unwrap makes [errors.Is] find token.ErrRefused, and token.ErrMalformed.
+func (r *Refusal) Unwrap() error {
+	if r.Reason == Malformed {
+		return token.ErrMalformed
+	}
+	return token.ErrRefused
+}

@@ -1,0 +1,180 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// Stats implements [Storage].
+func (s *session) Stats(ctx context.Context) (Stats, error) {
+	n := Stats{ByKind: map[string]int{}, ByStatus: map[string]int{}, ByRealm: map[string]int{}}
+	for t, err := range s.List(ctx, token.Selector{Ended: true}) {
+		if err != nil {
+			return n, err
+		}
+		n.Tokens++
+		n.ByKind[t.Kind.String()]++
+		n.ByStatus[string(t.Status)]++
+		n.ByRealm[t.Owner.Realm]++
+	}
+	for _, err := range s.ListAccounts(ctx, "") {
+		if err != nil {
+			return n, err
+		}
+		n.Accounts++
+	}
+	for _, err := range s.ListConnections(ctx) {
+		if err != nil {
+			return n, err
+		}
+		n.Connections++
+	}
+	length, err := store.Count(ctx, s.store, store.TableAudit)
+	n.AuditLength = length
+	return n, err
+}
+
+// maxProblems bounds a report on a store that is damaged all over.
+const maxProblems = 100
+
+// Check implements [Storage].
+func (s *session) Check(ctx context.Context, deep bool) (CheckReport, error) {
+	rep := CheckReport{Problems: []string{}}
+	err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "check the store", token.Auditor) })
+	if err != nil {
+		return rep, err
+	}
+	problem := func(format string, args ...any) {
+		switch {
+		case len(rep.Problems) < maxProblems:
+			rep.Problems = append(rep.Problems, fmt.Sprintf(format, args...))
+		case len(rep.Problems) == maxProblems:
+			rep.Problems = append(rep.Problems, "and more")
+		}
+	}
+	for found, err := range store.Inspect(ctx, s.store, deep) {
+		if err != nil {
+			return rep, err
+		}
+		switch {
+		case found.Problem != "":
+			problem("%s", found.Problem)
+		case found.Index:
+			rep.Indexes++
+		default:
+			rep.Tokens++
+			if err := s.checkRecord(found.Token); err != nil {
+				problem("token %s: %v", found.Token.ID, err)
+			}
+		}
+	}
+	if !deep {
+		return rep, nil
+	}
+	chain, err := s.log.Verify(ctx, s.store)
+	if err != nil {
+		return rep, err
+	}
+	rep.Audit = chain.Entries
+	for _, b := range chain.Broken {
+		problem("audit log %s, entry %d: %s", b.Writer, b.Seq, b.What)
+	}
+	return rep, nil
+}
+
+// checkRecord sees to it that a token could be verified: the key of its
+// verifier is in the key file.
+func (s *session) checkRecord(rec *token.Record) error {
+	if len(rec.Verifier) == 0 {
+		if rec.RevokedAt.IsZero() {
+			return errors.New("it has no verifier and is not revoked")
+		}
+		return nil
+	}
+	number, err := rec.Verifier.KeyNumber()
+	if err != nil {
+		return err
+	}
+	for _, k := range s.keys.Numbers() {
+		if k.Number == number {
+			return nil
+		}
+	}
+	return fmt.Errorf("key %d is not in the key file", number)
+}
+
+// ListAudit implements [Log].
+func (s *session) ListAudit(ctx context.Context, f audit.Filter) iter.Seq2[audit.Entry, error] {
+	return func(yield func(audit.Entry, error) bool) {
+		err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "read the audit log", token.Auditor) })
+		if err != nil {
+			yield(audit.Entry{}, err)
+			return
+		}
+		s.log.List(ctx, s.store, f)(yield)
+	}
+}
+
+// VerifyAudit implements [Log].
+func (s *session) VerifyAudit(ctx context.Context) (audit.Report, error) {
+	err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "verify the audit log", token.Auditor) })
+	if err != nil {
+		return audit.Report{}, err
+	}
+	return s.log.Verify(ctx, s.store)
+}
+
+// maintenanceBatch is how many tokens one call of [Local.Maintain] removes.
+const maintenanceBatch = 500
+
+// Maintain removes some of what policy keeps no longer: tombstones, expired
+// tokens and audit entries older than the retention. It is cheap when there is
+// nothing to do; more says that there is.
+func (l *Local) Maintain(ctx context.Context) (more bool, err error) {
+	s := &session{Local: l, caller: Caller{Via: "maintenance"}}
+	var overdue []token.ID
+	var before time.Time
+	err = s.view(ctx, func(r store.Reader) error {
+		p, err := policy(r)
+		if err != nil {
+			return err
+		}
+		before = s.clock().Add(-p.Retention)
+		overdue, err = store.EndedTokens(r, before, min(maintenanceBatch, l.store.Limit()/writesPerToken))
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	if len(overdue) > 0 {
+		return true, s.forget(ctx, overdue)
+	}
+	_, err = l.log.Prune(ctx, l.store, before, audit.Entry{Time: s.clock(), Via: s.caller.Via})
+	return false, err
+}
+
+func (s *session) forget(ctx context.Context, ids []token.ID) error {
+	return s.update(ctx, func(c *change) error {
+		for _, id := range ids {
+			rec, err := store.GetToken(c, id)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			c.noteToken("token.forget", &rec, "", "kept as long as policy says")
+			if err := store.DeleteToken(c, &rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

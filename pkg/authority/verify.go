@@ -1,0 +1,211 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// verdict is all that was found out about a credential.
+type verdict struct {
+	identity token.Identity
+	record   token.Record // of the token, or of an access token's parent
+	lastUse  token.Use
+	outdated bool // right, but hashed in a way that has been replaced
+	renewed  bool // the secret of the last rotation, not the one before
+}
+
+// Verify implements [Verifier].
+func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error) {
+	c, err := parseCredential(p.Credential)
+	if err != nil {
+		return token.Identity{}, err
+	}
+	if len(p.Kinds) > 0 && !slices.Contains(p.Kinds, c.kind) {
+		return token.Identity{}, &Refusal{Reason: WrongKind}
+	}
+	v, err := l.judge(ctx, c)
+	if err != nil {
+		return token.Identity{}, err
+	}
+	if p.Connection != "" && c.kind == token.Access && v.identity.Connection != p.Connection {
+		return token.Identity{}, &Refusal{Reason: WrongConnection, Token: v.record.ID}
+	}
+	if p.Role != "" && !v.identity.HasRole(p.Role) {
+		return token.Identity{}, &Refusal{Reason: MissingRole, Token: v.record.ID}
+	}
+	if p.CountsAsUse {
+		l.used(ctx, &v, c, p.From)
+	}
+	return v.identity, nil
+}
+
+// judge finds out whether a credential is good. The error is a [*Refusal], or
+// says that nobody can tell.
+func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) {
+	if c.kind == token.Access {
+		err = l.view(ctx, func(r store.Reader) (err error) {
+			v, err = l.judgeAccess(r, c.jwt)
+			return err
+		})
+		return v, err
+	}
+	// The secret is checked outside of the transaction: it may take long.
+	var account token.Account
+	err = l.view(ctx, func(r store.Reader) (err error) {
+		v = verdict{}
+		if v.record, err = store.GetToken(r, c.id); err != nil {
+			return err
+		}
+		if v.lastUse, err = store.GetUse(r, c.id); err != nil {
+			return err
+		}
+		account, err = store.Accounts.Get(r, v.record.Owner.Realm, v.record.Owner.Name)
+		if errors.Is(err, store.ErrNotFound) {
+			account, err = token.Account{}, nil
+		}
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		// The same work as for a token that is there.
+		l.hasher.Fast(use(c.kind, c.id), c.secret)
+		return v, &Refusal{Reason: UnknownToken}
+	}
+	if err != nil {
+		return v, err
+	}
+	err = l.judgeSecret(ctx, c, &v, &account)
+	return v, err
+}
+
+// judgeSecret checks secret, state and owner. The secret comes first: what
+// state a token is in is not for those who do not have it.
+func (l *Local) judgeSecret(ctx context.Context, c credential, v *verdict, a *token.Account) error {
+	rec, now := &v.record, l.now()
+	refuse := func(why Reason) error { return &Refusal{Reason: why, Token: rec.ID} }
+	if rec.Kind != c.kind {
+		return refuse(UnknownToken)
+	}
+	if len(rec.Verifier) == 0 { // a tombstone: nothing to compare with
+		l.hasher.Fast(use(c.kind, c.id), c.secret)
+		return refuse(TokenRevoked)
+	}
+	ok, err := l.checkSecret(ctx, c, v, now)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return refuse(WrongSecret)
+	}
+	if why := state(rec, a, now); why != "" {
+		return refuse(why)
+	}
+	v.identity = token.Identity{
+		Kind: rec.Kind, ID: rec.ID, Owner: rec.Owner, Service: rec.Service,
+		Connection: rec.Connection, ExpiresAt: rec.ExpiresAt, Roles: a.Roles,
+	}
+	if rec.Kind == token.Refresh {
+		v.identity.Roles = token.IntersectRoles(rec.Roles, a.Roles)
+	}
+	return nil
+}
+
+// checkSecret compares with the present secret, then with the one before the
+// last rotation while its grace lasts.
+func (l *Local) checkSecret(ctx context.Context, c credential, v *verdict, now time.Time) (bool, error) {
+	res, err := l.check(ctx, c, v.record.Verifier)
+	if err != nil {
+		return false, err
+	}
+	v.outdated, v.renewed = res.Outdated, res.OK && !v.record.RotatedAt.IsZero()
+	if res.OK || len(v.record.Previous) == 0 || !now.Before(v.record.PreviousUntil) {
+		return res.OK, nil
+	}
+	res, err = l.check(ctx, c, v.record.Previous)
+	return res.OK, err
+}
+
+// check compares a secret with a verifier; a key that another process has
+// added to the key file is fetched.
+func (l *Local) check(ctx context.Context, c credential, v secret.Verifier) (secret.Result, error) {
+	res, err := l.hasher.Check(ctx, use(c.kind, c.id), c.secret, v)
+	if errors.Is(err, secret.ErrUnknownKey) && l.reloadKeys() {
+		res, err = l.hasher.Check(ctx, use(c.kind, c.id), c.secret, v)
+	}
+	if err != nil {
+		return res, token.Errorf(token.ErrCannotTell, "the secret cannot be checked: %w", err)
+	}
+	return res, nil
+}
+
+// state says why a token is refused whose secret is right; empty: it is not.
+func state(rec *token.Record, a *token.Account, now time.Time) Reason {
+	switch rec.StatusAt(now) {
+	case token.Revoked:
+		return TokenRevoked
+	case token.Expired:
+		return TokenExpired
+	case token.Suspended:
+		return TokenSuspended
+	}
+	switch {
+	case a.Owner.IsZero():
+		return OwnerGone
+	case a.Disabled:
+		return OwnerDisabled
+	}
+	return ""
+}
+
+// judgeAccess checks one of our access tokens: its signature, times and
+// issuer, then its parent, whose end ends it at once.
+func (l *Local) judgeAccess(r store.Reader, jwt string) (v verdict, err error) {
+	claims, err := l.signer.Check(r, jwt, l.now())
+	if err != nil {
+		if errors.Is(err, token.ErrRefused) {
+			return v, &Refusal{Reason: WrongSignature}
+		}
+		return v, err
+	}
+	refuse := func(why Reason) (verdict, error) { return verdict{}, &Refusal{Reason: why, Token: claims.Parent} }
+	p, err := policy(r)
+	if err != nil {
+		return v, err
+	}
+	if claims.Issuer != p.Issuer {
+		return refuse(WrongIssuer)
+	}
+	conn, err := store.Connections.Get(r, claims.ClientID)
+	if errors.Is(err, store.ErrNotFound) {
+		return refuse(WrongConnection)
+	}
+	if err != nil {
+		return v, err
+	}
+	if v.record, err = store.GetToken(r, claims.Parent); errors.Is(err, store.ErrNotFound) {
+		return refuse(UnknownToken)
+	} else if err != nil {
+		return v, err
+	}
+	if claims.Subject != v.record.Owner.String() || claims.Audience != v.record.Audience {
+		return refuse(WrongSignature)
+	}
+	a, err := store.Accounts.Get(r, v.record.Owner.Realm, v.record.Owner.Name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return v, err
+	}
+	if why := state(&v.record, &a, l.now()); why != "" {
+		return refuse(why)
+	}
+	v.identity = token.Identity{
+		Kind: token.Access, ID: v.record.ID, Owner: v.record.Owner, Connection: conn.Name, ExpiresAt: claims.ExpiresAt,
+		// What the owner has lost since is lost here too.
+		Roles: token.IntersectRoles(claims.Roles, a.Roles),
+	}
+	return v, nil
+}
