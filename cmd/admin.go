@@ -1,0 +1,20 @@
+package cmd
+
+import "github.com/spf13/cobra"
+
+func newAdminCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "admin",
+		Short: "Accounts, connections, policy, keys, audit",
+		Long: `Commands of the sysadmin: accounts, connections, policy, keys, the audit log,
+and what is in the store.`,
+		Example: `  tokenctl admin user list
+  tokenctl admin policy set refresh_tokens everyone`,
+	}
+	asGroup(c)
+	c.AddCommand(
+		newAdminUserCommand(a), newAdminConnectionCommand(a), newAdminPolicyCommand(a), newAdminKeyCommand(a),
+		newAdminAuditCommand(a), newAdminExplainCommand(a), newAdminCheckCommand(a), newAdminStatsCommand(a),
+	)
+	return c
+}

@@ -1,0 +1,202 @@
+package cmd
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/render"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func newAdminConnectionCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "connection",
+		Short: "Connections: the OAuth settings of a tenant",
+		Long: `A connection is the OAuth settings of a tenant: its name is the client_id, its
+entity id the audience of its access tokens. A new store has one named
+default.`,
+		Example: `  tokenctl admin connection add billing --entity-id https://billing.example.org
+  tokenctl admin connection list`,
+	}
+	asGroup(c)
+	c.AddCommand(
+		newAdminConnectionAddCommand(a), newAdminConnectionListCommand(a), newAdminConnectionShowCommand(a),
+		newAdminConnectionSetCommand(a), newAdminConnectionDeleteCommand(a),
+	)
+	return c
+}
+
+// connectionFlags are the properties of a connection that can be given.
+type connectionFlags struct {
+	entityID, lifetime, roleClaim, algorithm string
+	roles                                    []string
+}
+
+func (f *connectionFlags) bind(a *app, c *cobra.Command) {
+	c.Flags().StringVar(&f.entityID, "entity-id", "", "the audience of its access tokens, an absolute URI (default urn:tokenctl:NAME)")
+	c.Flags().StringVar(&f.lifetime, "access-lifetime", "", "how long its access tokens live, such as 60m")
+	c.Flags().StringSliceVar(&f.roles, "role", nil, "a role on offer; may be repeated (set: these and no others; none: any role)")
+	c.Flags().StringVar(&f.roleClaim, "role-claim", "", "the claim that carries the roles (default "+token.DefaultRoleClaim+")")
+	c.Flags().StringVar(&f.algorithm, "algorithm", "", "EdDSA, ES256 or RS256 (default EdDSA)")
+	c.RegisterFlagCompletionFunc("algorithm", cobra.FixedCompletions([]string{"EdDSA", "ES256", "RS256"}, cobra.ShellCompDirectiveNoFileComp))
+	c.RegisterFlagCompletionFunc("role", a.completeRoles)
+}
+
+func (f *connectionFlags) apply(c *cobra.Command, conn *token.Connection) (err error) {
+	changed := c.Flags().Changed
+	if changed("entity-id") {
+		conn.EntityID = f.entityID
+	}
+	if changed("access-lifetime") {
+		if conn.AccessLifetime, err = token.ParseLifetime(f.lifetime); err != nil {
+			return err
+		}
+	}
+	if changed("role-claim") {
+		conn.RoleClaim = f.roleClaim
+	}
+	if changed("algorithm") {
+		if conn.Algorithm, err = token.ParseAlgorithm(f.algorithm); err != nil {
+			return err
+		}
+	}
+	if changed("role") {
+		if conn.Roles, err = rolesOrNone(f.roles); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newAdminConnectionAddCommand(a *app) *cobra.Command {
+	var f connectionFlags
+	c := &cobra.Command{
+		Use:     "add NAME",
+		Short:   "Add a connection",
+		Long:    `Add a connection: access tokens of 60 minutes, signed with Ed25519, unless said otherwise.`,
+		Example: `  tokenctl admin connection add billing --entity-id https://billing.example.org --role reader --role writer`,
+		Args:    exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			conn := token.NewConnection(args[0])
+			if err := f.apply(c, &conn); err != nil {
+				return err
+			}
+			return withConnections(c.Context(), a, func(s authority.Connections) (token.Connection, error) {
+				return s.AddConnection(c.Context(), conn)
+			}, "added")
+		},
+	}
+	f.bind(a, c)
+	return c
+}
+
+// withConnections makes a change of one connection and tells of it.
+func withConnections(ctx context.Context, a *app, change func(authority.Connections) (token.Connection, error), done string) error {
+	s, err := a.service(ctx)
+	if err != nil {
+		return err
+	}
+	conn, err := change(s)
+	if err != nil {
+		return err
+	}
+	a.say("%s the connection %s", done, conn.Name)
+	if !a.settings.FormatSet() {
+		return nil
+	}
+	return answer(ctx, a, render.Connections(), conn)
+}
+
+func newAdminConnectionListCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List connections",
+		Long:    `List connections, by name.`,
+		Example: `  tokenctl admin connection list -o yaml`,
+		Args:    noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := a.service(c.Context())
+			if err != nil {
+				return err
+			}
+			return answerList(c.Context(), a, render.Connections(), s.ListConnections(c.Context()), "no connections")
+		},
+	}
+}
+
+func newAdminConnectionShowCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "show NAME",
+		Short:             "Show a connection",
+		Long:              `Show a connection.`,
+		Example:           `  tokenctl admin connection show default`,
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeConnections,
+		RunE: func(c *cobra.Command, args []string) error {
+			s, err := a.service(c.Context())
+			if err != nil {
+				return err
+			}
+			conn, err := s.Connection(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return answer(c.Context(), a, render.Connections(), conn)
+		},
+	}
+}
+
+func newAdminConnectionSetCommand(a *app) *cobra.Command {
+	var f connectionFlags
+	c := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Change a connection",
+		Long: `Change the properties that are named and leave the others. Refresh tokens keep
+the audience that they were made with.`,
+		Example:           `  tokenctl admin connection set default --access-lifetime 15m`,
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeConnections,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := changesSomething(c); err != nil {
+				return err
+			}
+			return withConnections(c.Context(), a, func(s authority.Connections) (token.Connection, error) {
+				conn, err := s.Connection(c.Context(), args[0])
+				if err != nil {
+					return conn, err
+				}
+				if err := f.apply(c, &conn); err != nil {
+					return conn, err
+				}
+				return s.SetConnection(c.Context(), conn)
+			}, "changed")
+		},
+	}
+	f.bind(a, c)
+	return c
+}
+
+func newAdminConnectionDeleteCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "delete NAME",
+		Short:             "Remove a connection",
+		Long:              `Remove a connection to which no live refresh token belongs.`,
+		Example:           `  tokenctl admin connection delete billing --yes`,
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeConnections,
+		RunE: func(c *cobra.Command, args []string) error {
+			return withConnections(c.Context(), a, func(s authority.Connections) (token.Connection, error) {
+				conn, err := s.Connection(c.Context(), args[0])
+				if err != nil {
+					return conn, err
+				}
+				if err := a.confirm("delete the connection " + conn.Name + "?"); err != nil {
+					return conn, err
+				}
+				return conn, s.DeleteConnection(c.Context(), conn.Name)
+			}, "deleted")
+		},
+	}
+}

@@ -1,0 +1,261 @@
+package cmd
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/render"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func newAdminUserCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "user",
+		Short: "Accounts: the owners of tokens",
+		Long: `An account is what is known of an owner: display name, roles, kind, status.
+Disabling one refuses all of its tokens at once.`,
+		Example: `  tokenctl admin user add alice --role deploy
+  tokenctl admin user disable alice`,
+	}
+	asGroup(c)
+	c.AddCommand(
+		newAdminUserAddCommand(a), newAdminUserListCommand(a), newAdminUserShowCommand(a), newAdminUserSetCommand(a),
+		newAdminUserStatusCommand(a, "enable", "Accept an account's tokens again", false),
+		newAdminUserStatusCommand(a, "disable", "Refuse all of an account's tokens", true),
+		newAdminUserDeleteCommand(a),
+	)
+	return c
+}
+
+// accountFlags are the properties of an account that can be given.
+type accountFlags struct {
+	displayName, kind, steward string
+	roles                      []string
+}
+
+func (f *accountFlags) bind(a *app, c *cobra.Command) {
+	c.Flags().StringVar(&f.displayName, "display-name", "", "the name for people")
+	c.Flags().StringSliceVar(&f.roles, "role", nil, "a role of the account; may be repeated (set: these and no others, or none)")
+	c.Flags().StringVar(&f.kind, "kind", "", "person or service")
+	c.Flags().StringVar(&f.steward, "steward", "", "the person who answers for a service account")
+	c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{"person", "service"}, cobra.ShellCompDirectiveNoFileComp))
+	c.RegisterFlagCompletionFunc("steward", a.completeOwners)
+	c.RegisterFlagCompletionFunc("role", a.completeRoles)
+}
+
+// none is the role that stands for having none.
+const none = "none"
+
+// apply changes of an account what the command line names.
+func (f *accountFlags) apply(c *cobra.Command, acc *token.Account) (err error) {
+	if c.Flags().Changed("display-name") {
+		acc.DisplayName = f.displayName
+	}
+	if c.Flags().Changed("kind") {
+		if acc.Kind, err = token.ParseAccountKind(f.kind); err != nil {
+			return err
+		}
+		if acc.Kind == token.Person {
+			acc.Steward = token.Owner{}
+		}
+	}
+	if c.Flags().Changed("steward") {
+		if acc.Steward, err = token.ParseOwner(f.steward); err != nil {
+			return err
+		}
+	}
+	if c.Flags().Changed("role") {
+		if acc.Roles, err = rolesOrNone(f.roles); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rolesOrNone(names []string) ([]token.Role, error) {
+	if len(names) == 1 && names[0] == none {
+		return nil, nil
+	}
+	return token.ParseRoles(names)
+}
+
+func newAdminUserAddCommand(a *app) *cobra.Command {
+	var f accountFlags
+	c := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add an account",
+		Long:  `Add an account of the realm local.`,
+		Example: `  tokenctl admin user add alice --display-name "Alice Example" --role deploy
+  tokenctl admin user add build-bot --kind service --steward alice`,
+		Args: exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			acc := token.Account{Kind: token.Person}
+			var err error
+			if acc.Owner, err = token.ParseOwner(args[0]); err != nil {
+				return err
+			}
+			if acc.Owner.Realm != token.LocalRealm {
+				return token.Errorf(token.ErrUsage, "accounts of the realm %q are not made by hand", acc.Owner.Realm).WithHint("a bare name is of the realm local")
+			}
+			if err := f.apply(c, &acc); err != nil {
+				return err
+			}
+			return withAccounts(c.Context(), a, func(s authority.Accounts) (token.Account, error) { return s.AddAccount(c.Context(), acc) }, "added")
+		},
+	}
+	f.bind(a, c)
+	return c
+}
+
+// withAccounts makes a change of one account and tells of it.
+func withAccounts(ctx context.Context, a *app, change func(authority.Accounts) (token.Account, error), done string) error {
+	s, err := a.service(ctx)
+	if err != nil {
+		return err
+	}
+	acc, err := change(s)
+	if err != nil {
+		return err
+	}
+	a.say("%s the account %s", done, acc.Owner)
+	if !a.settings.FormatSet() {
+		return nil
+	}
+	return answer(ctx, a, render.Accounts(), acc)
+}
+
+func newAdminUserListCommand(a *app) *cobra.Command {
+	var realm string
+	c := &cobra.Command{
+		Use:     "list",
+		Short:   "List accounts",
+		Long:    `List accounts, by realm and name.`,
+		Example: `  tokenctl admin user list --realm local -o json`,
+		Args:    noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := a.service(c.Context())
+			if err != nil {
+				return err
+			}
+			return answerList(c.Context(), a, render.Accounts(), s.ListAccounts(c.Context(), realm), "no accounts")
+		},
+	}
+	c.Flags().StringVar(&realm, "realm", "", "only accounts of a realm")
+	return c
+}
+
+func newAdminUserShowCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "show NAME",
+		Short:             "Show an account",
+		Long:              `Show an account: realm/name, or a bare name of the realm local.`,
+		Example:           `  tokenctl admin user show alice`,
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeOwnerArgument,
+		RunE: func(c *cobra.Command, args []string) error {
+			_, acc, err := a.account(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return answer(c.Context(), a, render.Accounts(), acc)
+		},
+	}
+}
+
+// account reads the account that an argument names.
+func (a *app) account(ctx context.Context, arg string) (authority.Service, token.Account, error) {
+	o, err := token.ParseOwner(arg)
+	if err != nil {
+		return nil, token.Account{}, err
+	}
+	s, err := a.service(ctx)
+	if err != nil {
+		return nil, token.Account{}, err
+	}
+	acc, err := s.Account(ctx, o)
+	return s, acc, err
+}
+
+func newAdminUserSetCommand(a *app) *cobra.Command {
+	var f accountFlags
+	c := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Change an account",
+		Long: `Change the properties that are named and leave the others. --role names all
+roles that the account is to have; --role none takes them all away.`,
+		Example: `  tokenctl admin user set alice --role deploy --role tokenctl:auditor`,
+		Args:    exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := changesSomething(c); err != nil {
+				return err
+			}
+			s, acc, err := a.account(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if err := f.apply(c, &acc); err != nil {
+				return err
+			}
+			return withAccounts(c.Context(), a, func(authority.Accounts) (token.Account, error) { return s.SetAccount(c.Context(), acc) }, "changed")
+		},
+		ValidArgsFunction: a.completeOwnerArgument,
+	}
+	f.bind(a, c)
+	return c
+}
+
+// changesSomething refuses a set without anything to set.
+func changesSomething(c *cobra.Command) error {
+	named := false
+	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { named = named || f.Changed })
+	if named {
+		return nil
+	}
+	return token.Errorf(token.ErrUsage, "nothing to change is named").WithHint("%s --help shows what can be", c.CommandPath())
+}
+
+func newAdminUserStatusCommand(a *app, verb, short string, disable bool) *cobra.Command {
+	return &cobra.Command{
+		Use:               verb + " NAME",
+		Short:             short,
+		Long:              short + `. It takes effect at the next verification; the tokens themselves stay as they are.`,
+		Example:           "  tokenctl admin user " + verb + " alice",
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeOwnerArgument,
+		RunE: func(c *cobra.Command, args []string) error {
+			s, acc, err := a.account(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			acc.Disabled = disable
+			return withAccounts(c.Context(), a, func(authority.Accounts) (token.Account, error) { return s.SetAccount(c.Context(), acc) }, verb+"d")
+		},
+	}
+}
+
+func newAdminUserDeleteCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Remove an account and revoke its tokens",
+		Long: `Revoke all tokens of an account, then remove it. An account that is added
+later under the same name does not get them back.`,
+		Example:           `  tokenctl admin user delete alice --yes`,
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeOwnerArgument,
+		RunE: func(c *cobra.Command, args []string) error {
+			s, acc, err := a.account(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if err := a.confirm("delete the account " + acc.Owner.String() + " and revoke all of its tokens?"); err != nil {
+				return err
+			}
+			return withAccounts(c.Context(), a, func(authority.Accounts) (token.Account, error) {
+				return acc, s.DeleteAccount(c.Context(), acc.Owner)
+			}, "deleted")
+		},
+	}
+}

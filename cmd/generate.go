@@ -1,0 +1,169 @@
+package cmd
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenctl/tokenctl/pkg/render"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+type generateOptions struct {
+	handover
+	owner      string
+	lifetime   string
+	connection string
+	roles      []string
+}
+
+func (o *generateOptions) bind(a *app, c *cobra.Command, copies string) {
+	o.handover.bind(c, copies)
+	c.Flags().StringVar(&o.owner, "owner", "", "make it for somebody else (administrators): realm/name")
+	c.Flags().StringVar(&o.lifetime, "lifetime", "", "how long it lives, such as 7d, 12h (default: what policy says)")
+	c.RegisterFlagCompletionFunc("owner", a.completeOwners)
+}
+
+func newGenerateCommand(a *app) *cobra.Command {
+	c := newGenerateUserCommand(a)
+	c.Use = "generate"
+	c.Long = `Make a token and show its secret once. Without a kind this is a user token:
+a user code and a passcode to log in as yourself, without your password.
+
+On a terminal the passcode is also put on the clipboard for a while. Otherwise
+the answer is one line, code:passcode.`
+	c.Example = `  tokenctl generate
+  tokenctl generate refresh ci --role reader --lifetime 30d
+  TOKEN=$(tokenctl generate)`
+	c.Args = noKind
+	c.AddCommand(newGenerateUserCommand(a), newGenerateRefreshCommand(a))
+	return c
+}
+
+func noKind(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return token.Errorf(token.ErrUsage, "cannot generate %q", args[0]).WithHint("kinds are user and refresh")
+}
+
+func newGenerateUserCommand(a *app) *cobra.Command {
+	var o generateOptions
+	c := &cobra.Command{
+		Use:   "user",
+		Short: "Make a token that logs in as you",
+		Long: `Make a user token: a user code and a passcode that together log in as their
+owner, with all of the owner's roles. An owner has one. Its secret is shown
+once and cannot be shown again.`,
+		Example: `  tokenctl generate user
+  tokenctl generate user --owner build-bot --lifetime 90d`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return runGenerate(c.Context(), a, &o, token.Spec{Kind: token.User})
+		},
+	}
+	o.bind(a, c, "pass, code or pair")
+	return c
+}
+
+func newGenerateRefreshCommand(a *app) *cobra.Command {
+	var o generateOptions
+	c := &cobra.Command{
+		Use:   "refresh [NAME]",
+		Short: "Make a token that obtains access tokens",
+		Long: `Make a refresh token, which "tokenctl exchange" turns into short-lived access
+tokens. Those bear the roles that are chosen here, as far as the owner has
+them then; without --role they bear none. The name is unique among the owner's
+live refresh tokens.`,
+		Example: `  tokenctl generate refresh ci-deploy --role UserObserver --role UserContributor
+  tokenctl generate refresh nightly --lifetime 30d -o json`,
+		Args: atMostOneName,
+		RunE: func(c *cobra.Command, args []string) error {
+			spec := token.Spec{Kind: token.Refresh, Connection: o.connection}
+			if len(args) == 1 {
+				spec.Name = args[0]
+			}
+			roles, err := token.ParseRoles(o.roles)
+			if err != nil {
+				return err
+			}
+			spec.Roles = roles
+			return runGenerate(c.Context(), a, &o, spec)
+		},
+	}
+	o.bind(a, c, "pass")
+	c.Flags().StringVar(&o.connection, "connection", "", `the connection whose access tokens it obtains (default "default")`)
+	c.Flags().StringSliceVar(&o.roles, "role", nil, "a role of its access tokens; may be repeated")
+	c.RegisterFlagCompletionFunc("connection", a.completeConnections)
+	c.RegisterFlagCompletionFunc("role", a.completeRoles)
+	return c
+}
+
+// runGenerate makes a token and hands its secret over.
+func runGenerate(ctx context.Context, a *app, o *generateOptions, spec token.Spec) error {
+	if err := readyToShow(a, &o.handover); err != nil {
+		return err
+	}
+	var err error
+	if o.owner != "" {
+		if spec.Owner, err = token.ParseOwner(o.owner); err != nil {
+			return err
+		}
+	}
+	if o.lifetime != "" {
+		if spec.Lifetime, err = token.ParseLifetime(o.lifetime); err != nil {
+			return err
+		}
+	}
+	tokens, err := a.service(ctx)
+	if err != nil {
+		return err
+	}
+	issued, err := tokens.Generate(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return a.handOver(ctx, tokens, &o.handover, issued)
+}
+
+// readyToShow finds out before a secret is made whether it can be shown.
+func readyToShow(a *app, h *handover) error {
+	if err := h.check(a); err != nil {
+		return err
+	}
+	o, err := a.renderOptions()
+	if err != nil {
+		return err
+	}
+	return render.Check(o, render.Issued())
+}
+
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return token.Errorf(token.ErrUsage, "unexpected argument %q", args[0])
+}
+
+func atMostOneName(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return token.Errorf(token.ErrUsage, "unexpected argument %q", args[1])
+	}
+	if len(args) == 1 {
+		return token.CheckName("token name", args[0])
+	}
+	return nil
+}
+
+// exactly is the check for commands that take a fixed number of arguments.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return token.Errorf(token.ErrUsage, "%s is missing", names[len(args)])
+		}
+		if len(args) > len(names) {
+			return token.Errorf(token.ErrUsage, "unexpected argument %q", args[len(names)])
+		}
+		return nil
+	}
+}

@@ -1,0 +1,311 @@
+package cmd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/tokenctl/tokenctl/pkg/render"
+	"github.com/tokenctl/tokenctl/pkg/terminal"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// A setting can come from a flag, from the environment, from the config file,
+// or is the default, in this order.
+type setting struct {
+	name  string // of the flag, and in the config file if inFile
+	short string
+	value any // the default, whose type is that of the setting
+	help  string
+	file  bool // may stand in the config file
+	flag  bool // is a flag
+}
+
+var allSettings = []setting{
+	{name: "store", value: "", help: "where the tokens are: bolt:///path/tokens.db", file: true, flag: true},
+	{name: "config", value: "", help: "config file", flag: true},
+	{name: "output", short: "o", value: "", help: "output format: " + strings.Join(render.Formats(), ", ") + "TEXT", flag: true},
+	{name: "jq", value: "", help: "filter JSON output with a jq expression", flag: true},
+	{name: "color", value: "auto", help: "colour: auto, always or never", file: true, flag: true},
+	{name: "quiet", short: "q", value: false, help: "say nothing but answers and errors", flag: true},
+	{name: "verbose", short: "v", value: false, help: "say more on standard error", flag: true},
+	{name: "yes", short: "y", value: false, help: "answer every question with yes", flag: true},
+	{name: "no-input", value: false, help: "never ask", flag: true},
+	{name: "timeout", value: time.Second, help: "how long to wait for the file's lock", file: true, flag: true},
+	{name: "clipboard", value: "auto", help: "clipboard: auto, off or osc52", file: true},
+	{name: "clipboard-timeout", value: terminal.DefaultClearAfter, help: "how long a secret stays on the clipboard", file: true},
+}
+
+// settings is the only place that knows viper.
+type settings struct {
+	v     *viper.Viper
+	flags *pflag.FlagSet
+	path  string // of the config file, if there is one
+}
+
+// newSettings knows the defaults and the environment. Viper folds keys to lower
+// case and would split them at dots: no key holds a name of ours.
+func newSettings() *settings {
+	v := viper.NewWithOptions(viper.KeyDelimiter("::"), viper.EnvKeyReplacer(strings.NewReplacer("-", "_")))
+	v.SetEnvPrefix("TOKENCTL")
+	v.AutomaticEnv()
+	for _, s := range allSettings {
+		v.SetDefault(s.name, s.value)
+	}
+	return &settings{v: v}
+}
+
+func (s *settings) bind(flags *pflag.FlagSet) {
+	s.flags = flags
+	for _, set := range allSettings {
+		if !set.flag {
+			continue
+		}
+		switch value := set.value.(type) {
+		case string:
+			flags.StringP(set.name, set.short, value, set.help)
+		case bool:
+			flags.BoolP(set.name, set.short, value, set.help)
+		case time.Duration:
+			flags.DurationP(set.name, set.short, value, set.help)
+		}
+		s.v.BindPFlag(set.name, flags.Lookup(set.name)) // fails only for a nil flag
+	}
+}
+
+// load reads the config file and checks what has a form.
+func (s *settings) load() error {
+	path, explicit := s.configPath()
+	if path != "" {
+		values, err := readConfig(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && !explicit:
+		case errors.Is(err, fs.ErrNotExist):
+			return token.Errorf(token.ErrUsage, "there is no config file %s", path)
+		case err != nil:
+			return err
+		default:
+			s.path = path
+			if err := s.v.MergeConfigMap(values); err != nil {
+				return token.Errorf(token.ErrUsage, "config file %s: %w", path, err)
+			}
+		}
+	}
+	return s.check()
+}
+
+// check says which setting cannot be read, and where it comes from.
+func (s *settings) check() error {
+	if _, err := s.Format(); err != nil {
+		return err
+	}
+	if _, err := s.ColourMode(); err != nil {
+		return err
+	}
+	if _, err := s.ClipboardMode(); err != nil {
+		return err
+	}
+	for _, set := range allSettings {
+		text := s.v.GetString(set.name)
+		switch set.value.(type) {
+		case bool:
+			if text != "true" && text != "false" && text != "1" && text != "0" {
+				return token.Errorf(token.ErrUsage, "%s %q (%s) is not true or false", set.name, text, s.origin(set))
+			}
+		case time.Duration:
+			// A bare number would be taken for nanoseconds.
+			if d, err := time.ParseDuration(text); err != nil || d <= 0 || d > token.Day {
+				return token.Errorf(token.ErrUsage, "%s %q (%s) is not a time between 0 and 24h", set.name, text, s.origin(set)).WithHint("write a number and a unit: 45s, 2m")
+			}
+		}
+	}
+	return nil
+}
+
+// configPath is where the config file is, and whether somebody said so.
+func (s *settings) configPath() (path string, explicit bool) {
+	if path = s.v.GetString("config"); path != "" {
+		return path, true
+	}
+	dir := os.Getenv("XDG_CONFIG_HOME")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", false
+		}
+		dir = filepath.Join(home, ".config")
+	}
+	return filepath.Join(dir, "tokenctl", "config.yaml"), false
+}
+
+// fileConfig is what may stand in the config file.
+type fileConfig struct {
+	Store            *string `yaml:"store"`
+	Color            *string `yaml:"color"`
+	Timeout          *string `yaml:"timeout"`
+	Clipboard        *string `yaml:"clipboard"`
+	ClipboardTimeout *string `yaml:"clipboard-timeout"`
+}
+
+// readConfig reads a config file strictly: an unknown key is an error that
+// names its line.
+func readConfig(path string) (map[string]any, error) {
+	text, err := readRegular(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		return nil, token.Errorf(token.ErrUsage, "the config file cannot be read: %w", err)
+	}
+	wrong := func(err error) error {
+		what := strings.NewReplacer("yaml: ", "", "unmarshal errors:\n  ", "", "\n  ", "; ", " in type cmd.fileConfig", "", " into cmd.fileConfig", " into settings", "field ", "key ").Replace(err.Error())
+		return token.Errorf(token.ErrUsage, "config file %s: %s", path, what)
+	}
+	var known fileConfig
+	strict := yaml.NewDecoder(bytes.NewReader(text))
+	strict.KnownFields(true)
+	if err := strict.Decode(&known); err != nil && !errors.Is(err, io.EOF) {
+		return nil, wrong(err)
+	}
+	if err := strict.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, wrong(errors.New("more than one document"))
+	}
+	values := map[string]any{}
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return nil, wrong(err)
+	}
+	return values, nil
+}
+
+// maxConfig is far more than any config file needs, in bytes.
+const maxConfig = 1 << 20
+
+// readRegular reads a file of bounded size. A pipe or a device would not end,
+// and nothing could stop the waiting for it.
+func readRegular(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file", path)
+	case info.Size() > maxConfig:
+		return nil, fmt.Errorf("%s has %d bytes, more than %d", path, info.Size(), maxConfig)
+	}
+	return os.ReadFile(path)
+}
+
+// origin says where a setting comes from.
+func (s *settings) origin(set setting) string {
+	switch {
+	case set.flag && s.flags != nil && s.flags.Changed(set.name):
+		return "flag"
+	case os.Getenv(envName(set.name)) != "":
+		return "environment"
+	case set.file && s.v.InConfig(set.name):
+		return "file"
+	}
+	return "default"
+}
+
+func envName(name string) string {
+	return "TOKENCTL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+func (s *settings) Store() string                   { return s.v.GetString("store") }
+func (s *settings) JQ() string                      { return s.v.GetString("jq") }
+func (s *settings) Quiet() bool                     { return s.v.GetBool("quiet") }
+func (s *settings) Verbose() bool                   { return s.v.GetBool("verbose") }
+func (s *settings) Yes() bool                       { return s.v.GetBool("yes") }
+func (s *settings) NoInput() bool                   { return s.v.GetBool("no-input") }
+func (s *settings) Timeout() time.Duration          { return s.v.GetDuration("timeout") }
+func (s *settings) ClipboardTimeout() time.Duration { return s.v.GetDuration("clipboard-timeout") }
+
+// Format is the output format; nothing set is the table.
+func (s *settings) Format() (render.Format, error) {
+	text := s.v.GetString("output")
+	if text == "" {
+		return render.Table, nil
+	}
+	return render.ParseFormat(text)
+}
+
+// FormatSet says whether somebody asked for a format.
+func (s *settings) FormatSet() bool { return s.v.GetString("output") != "" || s.JQ() != "" }
+
+func (s *settings) ColourMode() (terminal.ColourMode, error) {
+	m, err := terminal.ParseColourMode(s.v.GetString("color"))
+	if err != nil {
+		return m, token.Errorf(token.ErrUsage, "%w", err)
+	}
+	return m, nil
+}
+
+func (s *settings) ClipboardMode() (terminal.ClipboardMode, error) {
+	m, err := terminal.ParseClipboardMode(s.v.GetString("clipboard"))
+	if err != nil {
+		return m, token.Errorf(token.ErrUsage, "%w", err)
+	}
+	return m, nil
+}
+
+// JSONErrors says whether errors are for a program. It also works when the
+// settings themselves are what is wrong.
+func (s *settings) JSONErrors() bool { return isJSON(s.v.GetString("output")) }
+
+func isJSON(format string) bool { return format == "json" || format == "jsonl" }
+
+// asksForJSON looks for -o json on a command line that may make no sense: what
+// is wrong with it is to be told in JSON too.
+func asksForJSON(args []string) bool {
+	for i, arg := range args {
+		switch name, value, joined := strings.Cut(arg, "="); {
+		case arg == "--":
+			return false
+		case joined && (name == "--output" || name == "-o"):
+			if isJSON(value) {
+				return true
+			}
+		case (arg == "-o" || arg == "--output") && i+1 < len(args):
+			if isJSON(args[i+1]) {
+				return true
+			}
+		case strings.HasPrefix(arg, "-o") && isJSON(arg[2:]):
+			return true
+		}
+	}
+	return false
+}
+
+// shown lists the settings in force.
+func (s *settings) shown() ([]shownSetting, error) {
+	var list []shownSetting
+	for _, set := range allSettings {
+		value := s.v.GetString(set.name)
+		switch {
+		case set.name == "store" && value == "":
+			path, err := storePath("")
+			if err != nil {
+				return nil, err
+			}
+			value = "bolt://" + filepath.ToSlash(path)
+		case set.name == "config" && value == "":
+			value, _ = s.configPath()
+		}
+		if _, is := set.value.(time.Duration); is {
+			value = s.v.GetDuration(set.name).String()
+		}
+		list = append(list, shownSetting{set.name, value, s.origin(set)})
+	}
+	return list, nil
+}
