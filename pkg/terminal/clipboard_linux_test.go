@@ -16,13 +16,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tokenctl/tokenctl/testdata/needs"
 )
 
 const secretValue = "tkp_1k7q9v2mabcd3fgh0123456789"
 
 // startX starts a real X server without a screen and returns its display.
 func startX(t *testing.T) string {
-	xvfb := need(t, "Xvfb")
+	xvfb := needs.Program(t, "Xvfb")
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +55,7 @@ func onlyPath(t *testing.T, programs ...string) string {
 		t.Fatal(err)
 	}
 	for _, p := range programs {
-		if err := os.Symlink(need(t, p), filepath.Join(dir, p)); err != nil {
+		if err := os.Symlink(needs.Program(t, p), filepath.Join(dir, p)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +91,7 @@ func xBoard(tool string, set, get []string) func(*testing.T) board {
 
 // waylandBoard starts sway, which refuses to run as root.
 func waylandBoard(t *testing.T) board {
-	sway := need(t, "sway")
+	sway := needs.Program(t, "sway")
 	dir := shortDir(t)
 	b := board{t: t, set: []string{"wl-copy"}, get: []string{"wl-paste", "--no-newline"}, self: filepath.Join(dir, "self")}
 	self, err := os.Executable()
@@ -160,7 +162,7 @@ func (b board) run(cmd *exec.Cmd) *exec.Cmd {
 }
 
 func (b board) command(args []string) *exec.Cmd {
-	cmd := exec.Command(need(b.t, args[0]), args[1:]...)
+	cmd := exec.Command(needs.Program(b.t, args[0]), args[1:]...)
 	cmd.Env = b.env
 	return b.run(cmd)
 }
@@ -399,7 +401,7 @@ func TestClearerOfAFailedCopyEnds(t *testing.T) {
 
 // tmux starts a server with one window that waits.
 func tmux(t *testing.T) func(args ...string) string {
-	bin := need(t, "tmux")
+	bin := needs.Program(t, "tmux")
 	socket := filepath.Join(shortDir(t), "s") // a path under 108 bytes
 	run := func(args ...string) string {
 		t.Helper()
@@ -447,7 +449,7 @@ func TestOSC52ReachesTheTerminalAroundTmux(t *testing.T) {
 	run("set-option", "-s", "set-clipboard", "off")
 	run("set-option", "-g", "allow-passthrough", "on")
 	socket := strings.TrimSpace(run("display-message", "-p", "#{socket_path}"))
-	client := exec.Command(need(t, "tmux"), "-S", socket, "attach")
+	client := exec.Command(needs.Program(t, "tmux"), "-S", socket, "attach")
 	client.Env = []string{"PATH=" + os.Getenv("PATH"), "TERM=xterm-256color", "LANG=C.UTF-8"}
 	s := attach(t, client)
 	eventually(t, "a client", func() bool { return run("list-clients") != "" })
@@ -457,7 +459,7 @@ func TestOSC52ReachesTheTerminalAroundTmux(t *testing.T) {
 
 func TestOSC52ReachesTheTerminalAroundScreen(t *testing.T) {
 	t.Parallel()
-	bin := need(t, "screen")
+	bin := needs.Program(t, "screen")
 	dir := shortDir(t)
 	cmd := exec.Command(bin, "-c", os.DevNull, "/bin/sh", "-c", inTmux(t))
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TERM=xterm", "LANG=C.UTF-8", "SCREENDIR=" + dir, "HOME=" + dir}

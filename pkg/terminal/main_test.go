@@ -121,20 +121,6 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// need is the path of a real program. Without it the test is skipped, or fails
-// if TOKENCTL_TEST_ALL=1.
-func need(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("TOKENCTL_TEST_ALL") == "1" {
-			t.Fatalf("%s is not installed", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 // env makes a look-up function of NAME=value pairs.
 func env(pairs ...string) func(string) string {
 	m := map[string]string{}
