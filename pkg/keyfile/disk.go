@@ -131,9 +131,14 @@ func makeFolders(folder string) error {
 	return syncFolder(above)
 }
 
-// write writes the file and waits until it is on the disk.
+// write writes the file and waits until it is on the disk. What could not be
+// read again, such as a key of the year 10000, is not written.
 func write(f *os.File, keys []masterKey) error {
-	if _, err := f.Write(render(keys)); err != nil {
+	data := render(keys)
+	if _, err := parse(data); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
 	return f.Sync()

@@ -228,6 +228,15 @@ func TestAdd(t *testing.T) {
 	alone(t, path)
 }
 
+func TestWhatCannotBeReadIsNotWritten(t *testing.T) {
+	k, path := create(t)
+	if _, err := k.Add(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)); !errors.Is(err, keyfile.ErrNotWritten) {
+		t.Errorf("Add: %v", err)
+	}
+	same(t, k, open(t, path))
+	alone(t, path)
+}
+
 func TestAddAtOnce(t *testing.T) {
 	add := func(keys ...*keyfile.Keys) {
 		var wg sync.WaitGroup

@@ -24,5 +24,5 @@ func (h *Hasher) Remembered() int {
 	m := h.state.Load().memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.since)
+	return len(m.results)
 }

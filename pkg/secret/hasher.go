@@ -213,11 +213,18 @@ type Result struct {
 // after which the caller may read the key file again; of a slow verifier also
 // [ErrBusy] and that of ctx.
 func (h *Hasher) Check(ctx context.Context, use Use, s Secret, v Verifier) (Result, error) {
+	state := h.state.Load()
+	var seen seen
+	if v.Slow() {
+		seen = state.memory.key(use, s, v)
+		if result, ok := state.memory.recall(seen); ok {
+			return result, nil
+		}
+	}
 	p, err := v.parse()
 	if err != nil {
 		return Result{}, err
 	}
-	state := h.state.Load()
 	key, err := state.keys.find(p.key)
 	if err != nil {
 		return Result{}, err
@@ -227,17 +234,13 @@ func (h *Hasher) Check(ctx context.Context, use Use, s Secret, v Verifier) (Resu
 		return verdict(key.fast(use, s), p.digest, outdated), nil
 	}
 	outdated = outdated || p.params != h.options.Params
-	seen := state.memory.key(use, s, v)
-	if state.memory.has(seen) {
-		return Result{OK: true, Outdated: outdated}, nil
-	}
 	stretched, err := h.stretch(ctx, p.params, s, p.salt[:])
 	if err != nil {
 		return Result{}, err
 	}
 	result := verdict(key.slow(use, stretched), p.digest, outdated)
 	if result.OK {
-		state.memory.add(seen)
+		state.memory.add(seen, result)
 	}
 	return result, nil
 }

@@ -287,14 +287,3 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 }
-
-func TestFastCheckAllocatesAtMostOnce(t *testing.T) {
-	h := cheapHasher(t, 1)
-	use := secret.Use{Kind: "user", ID: seven}
-	s := secret.FromText(hush)
-	v := h.Fast(use, s)
-	ctx := t.Context()
-	if n := testing.AllocsPerRun(1000, func() { h.Check(ctx, use, s, v) }); n > 1 {
-		t.Errorf("%v allocations", n)
-	}
-}

@@ -79,10 +79,10 @@ func (m *macs) take() *mac { return m.idle.Get().(*mac) }
 // finish returns the HMAC of the state's message, forgets the message, which
 // holds a secret, and takes the state back.
 func (m *macs) finish(state *mac) (sum [sha256.Size]byte) {
-	state.hash.Reset()
 	state.hash.Write(state.message)
 	state.hash.Sum(state.sum[:0])
 	sum = state.sum
+	state.hash.Reset() // now, since a part of the message is in its buffer
 	clear(state.message)
 	state.message = state.message[:0]
 	m.idle.Put(state)

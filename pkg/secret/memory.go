@@ -17,22 +17,28 @@ type memory struct {
 	max      int
 	now      func() time.Time
 
-	mu    sync.Mutex
-	since map[seen]time.Time
-	// The keys of since as a ring, oldest first. What has expired stays until
+	mu      sync.Mutex
+	results map[seen]success
+	// The keys of results as a ring, oldest first. What has expired stays until
 	// its place is needed: the bound is on their number, and a key of this map
 	// tells nobody anything.
 	ring  []seen
 	first int
 }
 
-// seen stands for one successful check.
+// seen stands for all that went into a check.
 type seen [sha256.Size]byte
+
+// success is what came out, and when.
+type success struct {
+	result Result
+	at     time.Time
+}
 
 func newMemory(o HasherOptions) *memory {
 	key := make([]byte, keyLen)
 	rand.Read(key) // never fails: crypto/rand ends the program instead
-	return &memory{macs: newMACs(key), lifetime: o.Remember, max: o.MaxRemembered, now: o.Now, since: map[seen]time.Time{}}
+	return &memory{macs: newMACs(key), lifetime: o.Remember, max: o.MaxRemembered, now: o.Now, results: map[seen]success{}}
 }
 
 // key returns what stands for a check.
@@ -44,42 +50,38 @@ func (m *memory) key(use Use, s Secret, v Verifier) seen {
 	return m.macs.finish(state)
 }
 
-// has reports whether the check succeeded not longer ago than the lifetime.
-func (m *memory) has(key seen) bool {
+// recall returns the success of a check not longer ago than the lifetime.
+func (m *memory) recall(key seen) (Result, bool) {
 	now := m.now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	since, ok := m.since[key]
-	return ok && m.alive(since, now)
-}
-
-// alive also ends what lies in the future: the clock was set back, and nobody
-// knows how long ago it was.
-func (m *memory) alive(since, now time.Time) bool {
-	age := now.Sub(since)
-	return age >= 0 && age < m.lifetime
+	success, ok := m.results[key]
+	// What lies in the future has ended too: the clock was set back, and
+	// nobody knows how long ago it was.
+	if age := now.Sub(success.at); !ok || age < 0 || age >= m.lifetime {
+		return Result{}, false
+	}
+	return success.result, true
 }
 
 // add remembers a success, in the place of the oldest if there is no other.
-func (m *memory) add(key seen) {
+func (m *memory) add(key seen, result Result) {
 	if m.lifetime < 0 {
 		return
 	}
 	now := m.now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.since[key]; ok {
-		// It is in the ring once, and keeps its place there: it may go
-		// earlier than it must, never later.
-		m.since[key] = now
-		return
+	if _, ok := m.results[key]; !ok {
+		if len(m.ring) < m.max {
+			m.ring = append(m.ring, key)
+		} else {
+			delete(m.results, m.ring[m.first])
+			m.ring[m.first] = key
+			m.first = (m.first + 1) % m.max
+		}
 	}
-	if len(m.ring) < m.max {
-		m.ring = append(m.ring, key)
-	} else {
-		delete(m.since, m.ring[m.first])
-		m.ring[m.first] = key
-		m.first = (m.first + 1) % m.max
-	}
-	m.since[key] = now
+	// One that was there keeps its place in the ring: it may go earlier than
+	// it must, never later.
+	m.results[key] = success{result, now}
 }

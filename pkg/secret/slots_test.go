@@ -120,6 +120,26 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestRenewedSuccessTakesNoPlaceMore: the clock is set back, so that the first
+// success has to be renewed, three times. The second must not be driven out.
+func TestRenewedSuccessTakesNoPlaceMore(t *testing.T) {
+	c := &clock{time.Now()}
+	h := secret.NewHasher(testKeys(t, 1), secret.HasherOptions{Params: cheap, Queue: -1, MaxRemembered: 2, Now: c.Now})
+	s := secret.FromText("aZ09bY18")
+	first, second := secret.Use{Kind: "service", Name: "1"}, secret.Use{Kind: "service", Name: "2"}
+	v1, v2 := mustSlow(t, h, first, s), mustSlow(t, h, second, s)
+	check(t, h, first, s, v1, right)
+	check(t, h, second, s, v2, right)
+	for range 3 {
+		c.now = c.now.Add(-time.Second)
+		check(t, h, first, s, v1, right)
+	}
+	c.now = c.now.Add(3 * time.Second)
+	if !remembered(t, h, first, s, v1) || !remembered(t, h, second, s, v2) {
+		t.Error("driven out")
+	}
+}
+
 func TestNothingIsRememberedIfSo(t *testing.T) {
 	h := secret.NewHasher(testKeys(t, 1), secret.HasherOptions{Params: cheap, Queue: -1, Remember: -1})
 	use, s := secret.Use{Kind: "service"}, secret.FromText("aZ09bY18")

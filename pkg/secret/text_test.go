@@ -270,14 +270,6 @@ func TestRandomnessIsCryptographic(t *testing.T) {
 	}
 }
 
-func TestParseDoesNotAllocate(t *testing.T) {
-	good := secret.New(secret.Passcode, seven).Reveal()
-	bad := good[:57] + "!"
-	if n := testing.AllocsPerRun(100, func() { secret.Parse(good); secret.Parse(bad); secret.Parse(bad[:9]) }); n > 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	const good = "tkp_dc195w01081g81860123456789ABCDEFGHIJKLMNOPQRSTUV259kY4"
 	for _, seed := range []string{good, good[:57], "tkr_", "tk", "", strings.ToUpper(good), good + "\n", "tks_dc195w01081g81860123456789ABCDEFGHIJKLMNOPQRSTUV0i9PJS"} {
