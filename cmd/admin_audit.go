@@ -112,7 +112,9 @@ removed since it was written. Exit code 1 if it was.`,
 			if err != nil {
 				return err
 			}
+			p := a.progress("checking the audit log", true)
 			report, err := s.VerifyAudit(c.Context())
+			p.Done()
 			if err != nil {
 				return err
 			}

@@ -24,7 +24,9 @@ anything is wrong. Nothing is repaired.`,
 			if err != nil {
 				return err
 			}
+			p := a.progress("checking the store", true)
 			report, err := s.Check(c.Context(), deep)
+			p.Done()
 			if err != nil {
 				return err
 			}

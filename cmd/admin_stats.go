@@ -19,7 +19,9 @@ func newAdminStatsCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			p := a.progress("counting", true)
 			stats, err := s.Stats(c.Context())
+			p.Done()
 			if err != nil {
 				return err
 			}

@@ -146,6 +146,9 @@ interrupted.`,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			a.parsed = true
+			if c.Name() == cobra.ShellCompRequestCmd {
+				return nil // wrong settings leave the names of commands to be completed
+			}
 			if err := refuseEmpty(c.Flags()); err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ Without an argument this is your own user token.`,
 			if len(args) == 0 && !t.choosesBeyondOwner() {
 				found, err = ownUserToken(ctx, s, t.owner)
 			} else {
-				found, err = t.find(ctx, s, args)
+				found, err = t.find(ctx, a, s, args)
 			}
 			if err != nil {
 				return err

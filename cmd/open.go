@@ -29,6 +29,9 @@ func openLocal(a *app, create bool) (authority.Service, func() error, error) {
 		return nil, nil, err
 	}
 	s, err := bolt.Open(bolt.Options{Path: path, LockTimeout: a.settings.Timeout()})
+	if errors.Is(err, fs.ErrNotExist) { // a link to nowhere, or gone since we looked
+		return nil, nil, token.Errorf(token.ErrCannotTell, "the store cannot be reached: %w", err).WithHint("put it back, or remove what is left of it to begin anew")
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -33,7 +33,10 @@ func answerList[T any](ctx context.Context, a *app, k render.Kind[T], list iter.
 	if err != nil {
 		return err
 	}
-	n, err := render.Stream(ctx, a.stdout, o, k, list)
+	// On a terminal the list itself shows that work is under way.
+	p := a.progress("read", !terminal.IsTerminal(a.stdout))
+	n, err := render.Stream(ctx, a.stdout, o, k, counted(list, p))
+	p.Done()
 	if err != nil {
 		return err
 	}
@@ -41,6 +44,23 @@ func answerList[T any](ctx context.Context, a *app, k render.Kind[T], list iter.
 		a.say("%s", none)
 	}
 	return nil
+}
+
+// progress shows a line on stderr, if that is a terminal, when work lasts.
+func (a *app) progress(label string, wanted bool) *terminal.Progress {
+	return terminal.NewProgress(a.stderr, wanted && !a.settings.Quiet() && terminal.IsTerminal(a.stderr), label)
+}
+
+// counted tells a progress line of every value that goes by.
+func counted[T any](list iter.Seq2[T, error], p *terminal.Progress) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for v, err := range list {
+			p.Add(1)
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
 }
 
 // written marks the error of writing to stdout what package render has not

@@ -18,7 +18,7 @@ func newResumeCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found, err := t.find(ctx, s, args)
+			found, err := t.find(ctx, a, s, args)
 			if err != nil {
 				return err
 			}

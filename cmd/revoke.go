@@ -30,13 +30,16 @@ somewhere with --secret-stdin: whoever has the secret may end it.`,
 				if len(args) > 0 || t.given() {
 					return token.Errorf(token.ErrUsage, "a secret names its token: name or choose no other")
 				}
+				if fromStdin && in.given() {
+					return token.Errorf(token.ErrUsage, "the secret is on standard input or elsewhere, not both")
+				}
 				return revokeSecret(ctx, a, &in, reason, t.dryRun)
 			}
 			s, err := a.service(ctx)
 			if err != nil {
 				return err
 			}
-			found, err := t.find(ctx, s, args)
+			found, err := t.find(ctx, a, s, args)
 			if err != nil {
 				return err
 			}

@@ -30,25 +30,27 @@ used. Several tokens come one to a line; each secret holds its token's id.`,
 					return err
 				}
 			}
-			if err := readyToShow(a, &h); err != nil {
-				return err
+			if !t.dryRun {
+				if err := readyToShow(a, &h); err != nil {
+					return err
+				}
 			}
 			s, err := a.service(ctx)
 			if err != nil {
 				return err
 			}
-			found, err := t.find(ctx, s, args)
+			found, err := t.find(ctx, a, s, args)
 			if err != nil {
 				return err
+			}
+			if t.dryRun {
+				return answerList(ctx, a, render.Tokens(), all(found), "")
 			}
 			if len(found) > 1 && (h.file != "" || h.copy != "") {
 				return token.Errorf(token.ErrUsage, "--output-file and --copy take one token, not %d", len(found))
 			}
 			if f, _ := a.settings.Format(); len(found) > 1 && (f == render.JSON || f == render.YAML) {
 				return token.Errorf(token.ErrUsage, "-o %s takes one token, not %d", f, len(found)).WithHint("-o jsonl writes them one after the other, as each is rotated")
-			}
-			if t.dryRun {
-				return answerList(ctx, a, render.Tokens(), all(found), "")
 			}
 			if err := t.ask(ctx, a, found, "rotate"); err != nil {
 				return err

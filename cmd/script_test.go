@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/itchyny/gojq"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -135,13 +134,15 @@ func badFailure(code int, stderr string) string {
 	return ""
 }
 
+// capital is a word with a capital letter; in capitals it stands for an argument.
+var capital = regexp.MustCompile(`^[A-Z][a-z]`)
+
 // badSentence says what is wrong with the form of a message or hint.
 func badSentence(s string) string {
-	first, _ := utf8.DecodeRuneInString(s)
 	switch {
 	case s == "":
 		return "has an empty message"
-	case unicode.IsUpper(first):
+	case capital.MatchString(s):
 		return "has a message that begins with an upper-case letter: " + s
 	case strings.HasSuffix(s, "."):
 		return "has a message that ends with a full stop: " + s

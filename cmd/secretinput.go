@@ -21,6 +21,7 @@ const maxSecret = 17 << 10
 
 // secretInput is where a command takes a secret from: never from an argument.
 type secretInput struct {
+	name    string // of the flags: "credential", "refresh-token"
 	what    string // "credential", "refresh token"
 	file    string
 	command string
@@ -28,10 +29,9 @@ type secretInput struct {
 
 // bind adds --NAME-file and --NAME-command.
 func (in *secretInput) bind(c *cobra.Command, name, what string) {
-	in.what = what
+	in.name, in.what = name, what
 	c.Flags().StringVar(&in.file, name+"-file", "", "read the "+what+" from a file")
 	c.Flags().StringVar(&in.command, name+"-command", "", "read the "+what+" from the output of a command")
-	c.MarkFlagsMutuallyExclusive(name+"-file", name+"-command")
 }
 
 // given says whether a flag names a source.
@@ -57,6 +57,8 @@ func (in *secretInput) read(ctx context.Context, a *app) (secret.Secret, error) 
 
 func (in *secretInput) text(ctx context.Context, a *app) ([]byte, error) {
 	switch {
+	case in.file != "" && in.command != "":
+		return nil, token.Errorf(token.ErrUsage, "--%s-file and --%s-command exclude each other", in.name, in.name)
 	case in.file != "":
 		return in.readAll(ctx, func() (io.ReadCloser, error) { return os.Open(in.file) })
 	case in.command != "":

@@ -29,7 +29,7 @@ stay as they are.`,
 			if err != nil {
 				return err
 			}
-			found, err := t.find(ctx, s, args)
+			found, err := t.find(ctx, a, s, args)
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,7 @@ type tokensAndMe interface {
 }
 
 // find resolves the arguments, or else the selectors.
-func (t *targets) find(ctx context.Context, s tokensAndMe, args []string) ([]token.Token, error) {
+func (t *targets) find(ctx context.Context, a *app, s tokensAndMe, args []string) ([]token.Token, error) {
 	switch {
 	case len(args) > 0 && t.choosesBeyondOwner():
 		return nil, token.Errorf(token.ErrUsage, "name tokens or choose them by flags, not both")
@@ -64,8 +64,11 @@ func (t *targets) find(ctx context.Context, s tokensAndMe, args []string) ([]tok
 	if err != nil {
 		return nil, err
 	}
+	p := a.progress("found", true)
+	defer p.Done()
 	var found []token.Token
 	for tok, err := range s.List(ctx, sel) {
+		p.Add(1)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +134,10 @@ func (t *targets) change(ctx context.Context, a *app, s tokensAndMe, found []tok
 	if err := t.ask(ctx, a, found, verb); err != nil {
 		return err
 	}
-	if err := apply(ctx, refs(found)); err != nil {
+	p := a.progress(verb+" "+count(found), true)
+	err := apply(ctx, refs(found))
+	p.Done()
+	if err != nil {
 		return err
 	}
 	a.say("%s %s", done, count(found))

@@ -105,7 +105,9 @@ func (l *Local) checkKeys(r store.Reader) error {
 			return err
 		}
 		fresh = false
-		if !bytes.Equal(p.print, l.keys.Fingerprint(p.number)) {
+		same := func() bool { return bytes.Equal(p.print, l.keys.Fingerprint(p.number)) }
+		// Another process may have added the key since the file was read.
+		if !same() && !(l.reloadKeys() && same()) {
 			return token.Errorf(token.ErrCannotTell, "the key file %s does not belong to this store: key %d is missing or another", l.keys.Path(), p.number).
 				WithHint("put back the copy of the key file that was made with this store; without it no token can be verified")
 		}

@@ -15,7 +15,7 @@ const (
 	progressWidth = 79                     // a line that wraps cannot be overwritten
 )
 
-// Progress is a line "label: count" on stderr that overwrites itself. It
+// Progress is a line "label: count", or "label…" if nothing is counted, on stderr that overwrites itself. It
 // appears when the work has lasted a second, and is gone after [Progress.Done].
 // Nothing else may be written to the same stream in between.
 type Progress struct {
@@ -76,7 +76,10 @@ func (p *Progress) show() {
 }
 
 func (p *Progress) line() string {
-	count := fmt.Sprintf(": %d", p.count.Load())
+	count := "…"
+	if n := p.count.Load(); n > 0 {
+		count = fmt.Sprintf(": %d", n)
+	}
 	label := []rune(p.label)
 	return string(label[:min(len(label), progressWidth-len(count))]) + count
 }
