@@ -43,7 +43,7 @@ const maxBreaks = 1000
 //
 // It reads page by page, and entries may be appended and pruned meanwhile.
 func (l *Log) Verify(ctx context.Context, s store.Store) (Report, error) {
-	v := verifier{macs: macs{keys: l.keys}, used: map[uint32]bool{}}
+	v := verifier{macs: macs{keys: l.keys}, used: map[uint32]bool{}, report: Report{Keys: []uint32{}, Broken: []Break{}}}
 	writers, err := v.findWriters(ctx, s)
 	if err != nil {
 		return Report{}, err
@@ -62,7 +62,8 @@ func (l *Log) Verify(ctx context.Context, s store.Store) (Report, error) {
 			}
 		}
 	}
-	v.report.Keys = slices.Sorted(maps.Keys(v.used))
+	v.report.Keys = slices.AppendSeq(v.report.Keys, maps.Keys(v.used))
+	slices.Sort(v.report.Keys)
 	return v.report, nil
 }
 

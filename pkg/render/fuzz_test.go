@@ -13,18 +13,10 @@ import (
 )
 
 // invisible says whether a terminal would obey or hide something in text that
-// has lines and tabs. It is written apart from package terminal on purpose.
+// has lines and tabs.
 func invisible(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool {
-		switch {
-		case r == '\n':
-			return false
-		case r == '\t':
-			return false
-		case 0x2066 <= r && r <= 0x2069, 0x202a <= r && r <= 0x202e, r == 0x115f, r == 0x1160, r == 0x3164, r == 0xffa0:
-			return true
-		}
-		return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector)
+		return r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 	})
 }
 

@@ -217,11 +217,22 @@ func TestCheckReadsHeadersStrictly(t *testing.T) {
 		}
 	}
 
+	// A signature of the next key, which does not sign yet.
+	var sealed []byte
+	b.view(func(r store.Reader) (err error) {
+		sealed, err = b.unseal(r, next)
+		return err
+	})
+	k, err := newSigningKey(next, token.EdDSA, sealed)
+	b.must(err)
+	text := k.header + "." + encode(payload)
+	sig, err := k.sign([]byte(text))
+	b.must(err)
+	b.refused(text+"."+base64.RawURLEncoding.EncodeToString(sig), start)
+
 	// A stranger's signature, with the key to check it in the header.
-	k, err := newSigningKey(stranger.id, token.EdDSA, stranger.private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k, err = newSigningKey(stranger.id, token.EdDSA, stranger.private)
+	b.must(err)
 	for _, id := range []string{kid, stranger.id} {
 		text := encode(`{"alg":"EdDSA","typ":"at+jwt","kid":"`+id+`","jwk":`+jwkOf(t, stranger)+`}`) + "." + encode(payload)
 		sig, err := k.sign([]byte(text))
@@ -269,7 +280,11 @@ func TestCheckReadsClaimsStrictly(t *testing.T) {
 	if _, err := b.check(b.signed(token.EdDSA, h, change("amr", `["pwd"]`)), start); err != nil {
 		t.Errorf("an array that means something else: %v", err)
 	}
+	if _, err := b.check(b.signed(token.EdDSA, h, change("long", `"`+strings.Repeat("x", 3000)+`"`)), start); err != nil {
+		t.Errorf("a long claim: %v", err)
+	}
 	payloads := []string{
+		change("too_long", `"`+strings.Repeat("x", MaxSize*3/4)+`"`),
 		``, `null`, `[]`, `"x"`, `{}`, `{"exp":99999999999}`,
 		string(claims().json()) + `{}`,
 		strings.Replace(string(claims().json()), `{`, `{"sub":"corp/admin",`, 1),
@@ -306,6 +321,7 @@ func TestCheckRefusesOtherFormsOfSignature(t *testing.T) {
 	order := b.public(b.activeID(token.ES256)).(*ecdsa.PublicKey).Params().N
 	for _, sig := range [][]byte{
 		der, make([]byte, 64), append([]byte{0}, raw...), raw[:63],
+		append(append(append([]byte{}, raw[:32]...), 0), raw[32:]...),
 		append(order.FillBytes(make([]byte, 32)), raw[32:]...),
 		append(append([]byte{}, raw[:32]...), make([]byte, 32)...),
 	} {
