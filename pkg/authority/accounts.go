@@ -177,6 +177,9 @@ func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
 	// The account is disabled first, so that nothing is made for it while its
 	// tokens go, in as many transactions as it takes.
 	if err := s.endAccount(ctx, o, func(c *change, a token.Account) error {
+		if !a.Disabled {
+			c.noteAccount("account.disable", &a, "about to be deleted")
+		}
 		a.Disabled = true
 		a.Revision++
 		return store.Accounts.Put(c, a)

@@ -97,7 +97,6 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 	}
 	plain := secret.New(form(shown.Kind), ref.ID)
 	verifier := s.hasher.Fast(use(shown.Kind, ref.ID), plain)
-	var rec token.Record
 	err = s.update(ctx, func(c *change) error {
 		was, err := c.find(ref)
 		if err != nil {
@@ -109,18 +108,22 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 		if err := c.mayRotate(&was); err != nil {
 			return err
 		}
-		rec = was
+		rec := was
 		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, verifier, c.now
-		rec.PreviousUntil, rec.PreviousUntilUsed = c.now.Add(r.Grace), r.UntilUsed
+		rec.PreviousUntil, rec.PreviousUntilUsed = c.now.Add(r.Grace.Truncate(time.Second)), r.UntilUsed
 		if r.UntilUsed && r.Grace == 0 {
 			rec.PreviousUntil = c.now.Add(token.MaxLifetime)
 		}
-		return c.put(&was, &rec, token.Rotated, "token.rotate", "", graceText(r))
+		if err := c.put(&was, &rec, token.Rotated, "token.rotate", "", graceText(r)); err != nil {
+			return err
+		}
+		shown, err = s.show(c, rec)
+		return err
 	})
 	if err != nil {
 		return Issued{}, err
 	}
-	return Issued{Token: token.NewToken(rec, s.now()), Secret: plain}, nil
+	return Issued{Token: shown, Secret: plain}, nil
 }
 
 func graceText(r Rotation) string {
@@ -166,7 +169,9 @@ func (s *session) TakeBack(ctx context.Context, ref token.Ref) error {
 		if was.LastChange == token.Rotated {
 			since = was.RotatedAt
 		}
-		if was.LastChange == token.Other || c.now.Sub(since) > takeBackWindow {
+		// A new secret whose use has ended the old one has been handed over.
+		arrived := was.LastChange == token.Rotated && len(was.Previous) == 0
+		if was.LastChange == token.Other || arrived || c.now.Sub(since) > takeBackWindow {
 			return token.Errorf(token.ErrConflict, "token %s can no longer be taken back", ref.ID).WithHint("revoke it: tokenctl revoke %s", ref.ID)
 		}
 		if was.LastChange == token.Made {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -18,7 +19,10 @@ func connection(r store.Reader, name string) (token.Connection, error) {
 	return c, err
 }
 
-func checkConnection(conn *token.Connection) error {
+// canonicalConnection checks what a request says of a connection, and brings it
+// into the form that is stored.
+func canonicalConnection(conn *token.Connection) error {
+	conn.AccessLifetime = conn.AccessLifetime.Truncate(time.Second)
 	for _, r := range conn.Roles {
 		if _, err := token.ParseRole(string(r)); err != nil {
 			return err
@@ -29,7 +33,7 @@ func checkConnection(conn *token.Connection) error {
 
 // AddConnection implements [Connections].
 func (s *session) AddConnection(ctx context.Context, conn token.Connection) (token.Connection, error) {
-	if err := checkConnection(&conn); err != nil {
+	if err := canonicalConnection(&conn); err != nil {
 		return conn, err
 	}
 	err := s.update(ctx, func(c *change) error {
@@ -72,7 +76,7 @@ func (s *session) ListConnections(ctx context.Context) iter.Seq2[token.Connectio
 
 // SetConnection implements [Connections].
 func (s *session) SetConnection(ctx context.Context, conn token.Connection) (token.Connection, error) {
-	if err := checkConnection(&conn); err != nil {
+	if err := canonicalConnection(&conn); err != nil {
 		return conn, err
 	}
 	err := s.update(ctx, func(c *change) error {

@@ -95,7 +95,7 @@ func (c *change) admit(rec *token.Record, spec token.Spec) error {
 		return err
 	}
 	if life > 0 {
-		rec.ExpiresAt = rec.CreatedAt.Add(life)
+		rec.ExpiresAt = rec.CreatedAt.Add(life.Truncate(time.Second))
 	}
 	return nil
 }

@@ -315,7 +315,10 @@ func (s *session) mayTouch(r store.Reader, o token.Owner, what string, role toke
 		return err
 	}
 	a, getErr := store.Accounts.Get(r, o.Realm, o.Name)
-	if getErr == nil && a.Kind == token.ServiceAccount && a.Steward == s.caller.Owner {
+	if getErr != nil && !errors.Is(getErr, store.ErrNotFound) {
+		return getErr
+	}
+	if a.Kind == token.ServiceAccount && a.Steward == s.caller.Owner {
 		_, err = s.rights(r)
 	}
 	return err

@@ -59,7 +59,7 @@ func (s *session) Check(ctx context.Context, deep bool) (CheckReport, error) {
 			rep.Problems = append(rep.Problems, "and more")
 		}
 	}
-	for found, err := range store.Inspect(ctx, s.store, deep) {
+	for found, err := range store.Inspect(ctx, s.store, deep, s.now) {
 		if err != nil {
 			return rep, err
 		}

@@ -195,6 +195,9 @@ func (l *Local) judgeAccess(r store.Reader, jwt string) (v verdict, err error) {
 	if claims.Subject != v.record.Owner.String() || claims.Audience != v.record.Audience {
 		return refuse(WrongSignature)
 	}
+	if v.lastUse, err = store.GetUse(r, claims.Parent); err != nil {
+		return v, err
+	}
 	a, err := store.Accounts.Get(r, v.record.Owner.Realm, v.record.Owner.Name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return v, err

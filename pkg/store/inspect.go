@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
+	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -19,18 +21,24 @@ type Finding struct {
 
 // Inspect reads the record of every token; deep, also every index both ways:
 // each token stands in the indexes where it must, and each entry of an index
-// leads to a token that belongs there. Damage is a finding; an error says that
-// the store could not be read.
-func Inspect(ctx context.Context, s Store, deep bool) iter.Seq2[Finding, error] {
+// leads to a token that belongs there. Of accounts, connections, policy and
+// keys, which have no indexes, deep checks the checksums. The clock says which tokens live, and so
+// must hold their slots. Damage is a finding; an error says that the store
+// could not be read.
+func Inspect(ctx context.Context, s Store, deep bool, now func() time.Time) iter.Seq2[Finding, error] {
 	return func(yield func(Finding, error) bool) {
-		walks := []func() iter.Seq2[Finding, error]{func() iter.Seq2[Finding, error] { return inspectTokens(ctx, s, deep) }}
+		walks := []func() iter.Seq2[Finding, error]{func() iter.Seq2[Finding, error] { return inspectTokens(ctx, s, deep, now) }}
 		if deep {
 			for _, table := range []byte{tableOwners, tableSlots, tableService, tableEnds, tableUses} {
 				walks = append(walks, func() iter.Seq2[Finding, error] { return inspectIndex(ctx, s, table) })
 			}
+			walks = append(walks, func() iter.Seq2[Finding, error] { return inspect(ctx, s, tableConfig, inspectConfig) })
 		}
 		for _, walk := range walks {
 			for f, err := range walk() {
+				if f == (Finding{}) && err == nil {
+					continue
+				}
 				if !yield(f, err) || err != nil {
 					return
 				}
@@ -60,7 +68,7 @@ func inspect(ctx context.Context, s Store, table byte, look func(Reader, Entry) 
 						break
 					}
 				}
-				return ctx.Err()
+				return ended(ctx)
 			})
 			if err != nil {
 				yield(Finding{}, err)
@@ -78,7 +86,7 @@ func inspect(ctx context.Context, s Store, table byte, look func(Reader, Entry) 
 	}
 }
 
-func inspectTokens(ctx context.Context, s Store, deep bool) iter.Seq2[Finding, error] {
+func inspectTokens(ctx context.Context, s Store, deep bool, now func() time.Time) iter.Seq2[Finding, error] {
 	return inspect(ctx, s, tableTokens, func(r Reader, e Entry) Finding {
 		var d Decoder
 		var rec token.Record
@@ -88,15 +96,16 @@ func inspectTokens(ctx context.Context, s Store, deep bool) iter.Seq2[Finding, e
 		if !deep {
 			return Finding{Token: &rec}
 		}
-		if missing := missingIndex(r, &rec); missing != nil {
+		if missing := missingIndex(r, &rec, now()); missing != nil {
 			return Finding{Problem: fmt.Sprintf("token %s: %v", rec.ID, missing)}
 		}
 		return Finding{Token: &rec}
 	})
 }
 
-// missingIndex says which entry that a token must have is not there.
-func missingIndex(r Reader, rec *token.Record) error {
+// missingIndex says which entry that a token must have is not there. The slot
+// of a token that has ended may be free, or have passed to a successor.
+func missingIndex(r Reader, rec *token.Record, now time.Time) error {
 	for _, key := range indexKeys(rec) {
 		if _, err := r.Get(key); errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("no index entry %x", []byte(key))
@@ -104,18 +113,27 @@ func missingIndex(r Reader, rec *token.Record) error {
 			return err
 		}
 	}
+	if !rec.Live(now) {
+		return nil
+	}
+	for _, key := range slotKeys(rec) {
+		holder, err := r.Get(key)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if string(holder) != string(rec.ID[:]) {
+			return fmt.Errorf("it lives, and index entry %x is not its own", []byte(key))
+		}
+	}
 	return nil
 }
 
-// indexKeys are the entries of indexes that a token has for certain. A slot
-// may have passed to a successor; that it has one is not for certain.
+// indexKeys are the entries of indexes that a token has as long as it is
+// there.
 func indexKeys(rec *token.Record) []Key {
 	keys := []Key{NewKey(tableOwners).Owner(rec.Owner).ID(rec.ID)}
 	if t := end(rec); !t.IsZero() {
 		keys = append(keys, NewKey(tableEnds).Time(t).ID(rec.ID))
-	}
-	if rec.RevokedAt.IsZero() {
-		keys = append(keys, slotKeys(rec)...)
 	}
 	return keys
 }
@@ -133,11 +151,26 @@ func inspectIndex(ctx context.Context, s Store, table byte) iter.Seq2[Finding, e
 		if err != nil {
 			return Finding{Index: true} // found with the token itself
 		}
-		if table != tableUses && !belongs(e.Key, &rec) {
-			return Finding{Index: true, Problem: fmt.Sprintf("index entry %x does not belong to token %s", e.Key, id)}
+		if table == tableUses {
+			_, err = GetUse(r, id)
+		} else if !belongs(e.Key, &rec) {
+			err = fmt.Errorf("it does not belong to token %s", id)
+		}
+		if err != nil {
+			return Finding{Index: true, Problem: fmt.Sprintf("index entry %x: %v", e.Key, err)}
 		}
 		return Finding{Index: true}
 	})
+}
+
+// inspectConfig checks that a record of any table was written under its key;
+// what the versions of all these tables are is not known here.
+func inspectConfig(_ Reader, e Entry) Finding {
+	var d Decoder
+	if err := d.open(e.Key, e.Value, math.MaxUint8); err != nil {
+		return Finding{Problem: err.Error()}
+	}
+	return Finding{}
 }
 
 // indexedID is the id that an entry of an index leads to.
@@ -156,8 +189,13 @@ func indexedID(table byte, e Entry) (id token.ID, err error) {
 	return id, nil
 }
 
+// belongs says whether an entry may lead to a token.
 func belongs(key []byte, rec *token.Record) bool {
-	for _, k := range indexKeys(rec) {
+	keys := indexKeys(rec)
+	if rec.RevokedAt.IsZero() {
+		keys = append(keys, slotKeys(rec)...)
+	}
+	for _, k := range keys {
 		if string(k) == string(key) {
 			return true
 		}

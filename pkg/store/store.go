@@ -100,6 +100,14 @@ func Pages(ctx context.Context, s Store, prefix []byte, size int) iter.Seq2[Entr
 	return PagesAfter(ctx, s, prefix, nil, size)
 }
 
+// ended is the error of a walk whose context has ended.
+func ended(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return token.Errorf(token.ErrCannotTell, "the store was not read to the end: %w", ctx.Err())
+}
+
 // PagesAfter is [Pages] from the first key greater than after.
 func PagesAfter(ctx context.Context, s Store, prefix, after []byte, size int) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
@@ -119,7 +127,7 @@ func PagesAfter(ctx context.Context, s Store, prefix, after []byte, size int) it
 						break
 					}
 				}
-				return ctx.Err()
+				return ended(ctx)
 			})
 			if err != nil {
 				yield(Entry{}, err)

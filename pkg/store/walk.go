@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/token"
@@ -13,22 +15,22 @@ import (
 const walkPage = 4096
 
 // WalkTokens yields the tokens that were made in [from, until) (zero: no
-// bound), tombstones too, with their last use and without a status, in the
-// order of their making. It reads page by page: the loop's body may use the
-// store. The token is valid until the next one is asked for.
+// bound), tombstones too, with their last use, but without verifiers and
+// status, in the order of their making. It reads page by page: the loop's body
+// may use the store. The token is valid until the next one is asked for.
 func WalkTokens(ctx context.Context, s Store, from, until time.Time) iter.Seq2[*token.Token, error] {
 	var w walk
 	w.fill = func(r Reader) error { return w.tokens(r, until) }
-	if !from.IsZero() {
-		// Ids begin with the second of their making: all of the second before.
-		w.after = NewKey(tableTokens).ID(token.ID{}).lastOf(from.Add(-time.Second))
+	// Ids begin with the second of their making: all up to the one before.
+	if before := from.Add(-1); before.Unix() >= 0 {
+		w.after = NewKey(tableTokens).ID(token.ID{}).lastOf(before)
 	}
 	return w.run(ctx, s)
 }
 
 // lastOf replaces the id at the end of a key by the greatest of a second.
 func (k Key) lastOf(t time.Time) Key {
-	sec := uint32(max(0, min(t.Unix(), 1<<32-1)))
+	sec := uint32(min(t.Unix(), 1<<32-1))
 	at := len(k) - len(token.ID{})
 	k[at], k[at+1], k[at+2], k[at+3] = byte(sec>>24), byte(sec>>16), byte(sec>>8), byte(sec)
 	for i := at + 4; i < len(k); i++ {
@@ -59,12 +61,12 @@ func (w *walk) run(ctx context.Context, s Store) iter.Seq2[*token.Token, error] 
 		start := first
 		for w.more = true; w.more; {
 			err := s.View(ctx, func(r Reader) error {
-				w.page, w.more = w.page[:0], false
+				w.page, w.more, w.d.brief = w.page[:0], false, true
 				w.after = append(Key(nil), start...)
 				if err := w.fill(r); err != nil {
 					return err
 				}
-				return ctx.Err()
+				return ended(ctx)
 			})
 			if err != nil {
 				yield(nil, err)
@@ -80,11 +82,12 @@ func (w *walk) run(ctx context.Context, s Store) iter.Seq2[*token.Token, error] 
 	}
 }
 
+// from is a copy of where the page begins: after moves on while it is read.
 func (w *walk) from() []byte {
 	if len(w.after) == 0 {
 		return nil
 	}
-	return w.after
+	return slices.Clone(w.after)
 }
 
 // grow adds an empty token to the page.
@@ -176,6 +179,7 @@ func (w *walk) ownerTokens(r Reader, o token.Owner) error {
 		if t.Record, err = GetToken(r, id); err != nil {
 			return err
 		}
+		t.Verifier, t.Previous = nil, nil
 		u, err := GetUse(r, id)
 		if err != nil {
 			return err
@@ -188,11 +192,10 @@ func (w *walk) ownerTokens(r Reader, o token.Owner) error {
 
 // token decodes a record of the table of tokens.
 func (d *Decoder) token(e Entry, rec *token.Record) error {
-	k := ReadKey(e.Key)
-	rec.ID = k.ID()
-	if err := k.Err(); err != nil {
-		return err
+	if len(e.Key) != 1+len(rec.ID) {
+		return fmt.Errorf("%w: key %x of a token", ErrDamaged, e.Key)
 	}
+	copy(rec.ID[:], e.Key[1:])
 	if err := d.open(e.Key, e.Value, tokenVersion); err != nil {
 		return err
 	}
