@@ -77,7 +77,7 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 			return err
 		}
 		a.CreatedAt, a.CreatedBy, a.Revision = c.now, c.by.caller.Owner, 1
-		c.noteAccount("account.add", &a, rolesText(a.Roles))
+		c.noteAccount("account.add", &a, accountText(&a))
 		return store.Accounts.Put(c, a)
 	})
 	return a, err
@@ -85,6 +85,15 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 
 func (c *change) noteAccount(action string, a *token.Account, detail string) {
 	c.note(audit.Entry{Action: action, Owner: a.Owner, Object: a.Owner.String(), Detail: detail})
+}
+
+// accountText is what the audit log says of an account.
+func accountText(a *token.Account) string {
+	text := string(a.Kind) + ", " + rolesText(a.Roles)
+	if !a.Steward.IsZero() {
+		text += ", steward " + a.Steward.String()
+	}
+	return text
 }
 
 func rolesText(roles []token.Role) string {
@@ -134,6 +143,7 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 	if err != nil {
 		return a, err
 	}
+	var now token.Account
 	err = s.update(ctx, func(c *change) error {
 		if err := c.by.needs(c, "change accounts", token.Admin); err != nil {
 			return err
@@ -148,18 +158,19 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 		if err := c.hasSteward(&a); err != nil {
 			return err
 		}
-		a.CreatedAt, a.CreatedBy, a.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
-		action, detail := "account.set", rolesText(a.Roles)
+		now = a // fn may run again: the request stays as it is
+		now.CreatedAt, now.CreatedBy, now.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
+		action, detail := "account.set", accountText(&now)
 		switch {
 		case a.Disabled && !was.Disabled:
 			action = "account.disable"
 		case !a.Disabled && was.Disabled:
 			action = "account.enable"
 		}
-		c.noteAccount(action, &a, detail)
-		return store.Accounts.Put(c, a)
+		c.noteAccount(action, &now, detail)
+		return store.Accounts.Put(c, now)
 	})
-	return a, err
+	return now, err
 }
 
 // DeleteAccount implements [Accounts].
@@ -176,12 +187,14 @@ func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
 	}
 	// The account is disabled first, so that nothing is made for it while its
 	// tokens go, in as many transactions as it takes.
+	var ending uint64
 	if err := s.endAccount(ctx, o, func(c *change, a token.Account) error {
 		if !a.Disabled {
 			c.noteAccount("account.disable", &a, "about to be deleted")
 		}
 		a.Disabled = true
 		a.Revision++
+		ending = a.Revision
 		return store.Accounts.Put(c, a)
 	}); err != nil {
 		return err
@@ -200,6 +213,9 @@ func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
 		return err
 	}
 	return s.endAccount(ctx, o, func(c *change, a token.Account) error {
+		if a.Revision != ending {
+			return token.Errorf(token.ErrConflict, "the account %s has changed meanwhile; its tokens are revoked", o).WithHint("look again: tokenctl admin user show %s", o)
+		}
 		c.noteAccount("account.delete", &a, "")
 		return store.Accounts.Delete(c, o.Realm, o.Name)
 	})
@@ -207,6 +223,9 @@ func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
 
 func (s *session) endAccount(ctx context.Context, o token.Owner, step func(*change, token.Account) error) error {
 	return s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "delete accounts", token.Admin); err != nil {
+			return err
+		}
 		a, err := account(c, o)
 		if err != nil {
 			return err

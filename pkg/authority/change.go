@@ -43,7 +43,9 @@ func noToken(err error, id token.ID) error {
 // put writes a changed token and notes the change.
 func (c *change) put(was, now *token.Record, kind token.Change, action, reason, detail string) error {
 	now.Revision++
-	now.LastChange = kind
+	if now.LastChange = kind; kind != token.Rotated {
+		now.Undo = nil
+	}
 	c.noteToken(action, now, reason, detail)
 	return store.PutToken(c, was, now)
 }
@@ -52,6 +54,7 @@ func (c *change) put(was, now *token.Record, kind token.Change, action, reason, 
 // more than the store takes at once.
 func (s *session) each(ctx context.Context, refs []token.Ref, apply func(*change, token.Record) error) error {
 	batch := max(1, s.store.Limit()/writesPerToken-1)
+	total := len(refs)
 	for len(refs) > 0 {
 		now := refs[:min(batch, len(refs))]
 		refs = refs[len(now):]
@@ -67,6 +70,9 @@ func (s *session) each(ctx context.Context, refs []token.Ref, apply func(*change
 			}
 			return nil
 		})
+		if done := total - len(refs) - len(now); err != nil && done > 0 {
+			return token.Errorf(err, "%d of %d tokens were changed, then: %w", done, total, err).WithHint("the same command again goes on with the others")
+		}
 		if err != nil {
 			return err
 		}
@@ -109,6 +115,10 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 			return err
 		}
 		rec := was
+		if !was.RotatedAt.IsZero() {
+			undo := was.RotationState()
+			rec.Undo = &undo
+		}
 		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, verifier, c.now
 		rec.PreviousUntil, rec.PreviousUntilUsed = c.now.Add(r.Grace.Truncate(time.Second)), r.UntilUsed
 		if r.UntilUsed && r.Grace == 0 {
@@ -144,6 +154,9 @@ func (c *change) mayRotate(rec *token.Record) error {
 	if !c.by.caller.Narrowed {
 		return nil
 	}
+	if rec.Kind == token.User {
+		return errWider
+	}
 	owner, err := store.Accounts.Get(c, rec.Owner.Realm, rec.Owner.Name)
 	if err != nil {
 		return err
@@ -178,8 +191,16 @@ func (s *session) TakeBack(ctx context.Context, ref token.Ref) error {
 			c.noteToken("token.take-back", &was, "", "never handed over")
 			return store.DeleteToken(c, &was)
 		}
+		// The old secret comes back with all its rights, as by a rotation.
+		if err := c.mayRotate(&was); err != nil {
+			return err
+		}
 		rec := was
-		rec.Verifier, rec.Previous, rec.PreviousUntil, rec.PreviousUntilUsed = was.Previous, nil, time.Time{}, false
+		rec.Verifier = was.Previous
+		rec.SetRotationState(token.RotationState{})
+		if was.Undo != nil {
+			rec.SetRotationState(*was.Undo)
+		}
 		return c.put(&was, &rec, token.Other, "token.take-back", "", "the secret before the rotation is good again")
 	})
 }
@@ -206,7 +227,7 @@ func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason s
 	if err := token.CheckReason(reason); err != nil {
 		return token.Token{}, err
 	}
-	v, err := s.judgePasted(ctx, text)
+	id, err := s.judgePasted(ctx, text)
 	if err != nil {
 		return token.Token{}, err
 	}
@@ -214,8 +235,8 @@ func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason s
 	err = s.update(ctx, func(c *change) error {
 		var err error
 		// Whatever has happened to it meanwhile, it is to end.
-		if rec, err = store.GetToken(c, v.record.ID); err != nil {
-			return noToken(err, v.record.ID)
+		if rec, err = store.GetToken(c, id); err != nil {
+			return noToken(err, id)
 		}
 		if err := c.revoke(rec, reason); err != nil {
 			return err
@@ -227,22 +248,23 @@ func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason s
 }
 
 // judgePasted finds the token of a secret, whatever state it is in: one that
-// is suspended or expired, or whose owner is disabled, can still be revoked.
-func (s *session) judgePasted(ctx context.Context, text secret.Secret) (verdict, error) {
+// is suspended or expired, or whose owner is disabled, can still be revoked. An
+// access token stands for its parent, for nothing less can be ended.
+func (s *session) judgePasted(ctx context.Context, text secret.Secret) (token.ID, error) {
 	c, err := parseCredential(text)
 	if err != nil {
-		return verdict{}, err
+		return token.ID{}, err
 	}
 	v, err := s.judge(ctx, c)
 	var no *Refusal
 	if !errors.As(err, &no) {
-		return v, err
+		return v.record.ID, err
 	}
 	switch no.Reason {
 	case TokenExpired, TokenSuspended, OwnerDisabled, OwnerGone:
-		return v, nil
+		return no.Token, nil
 	}
-	return v, err
+	return token.ID{}, err
 }
 
 // Suspend implements [Tokens].

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -31,9 +32,29 @@ func canonicalConnection(conn *token.Connection) error {
 	return conn.Check()
 }
 
+// connectionText is what the audit log says of a connection.
+func connectionText(c *token.Connection) string {
+	return fmt.Sprintf("entity id %s, access lifetime %s, %s, role claim %s, %s on offer",
+		c.EntityID, token.FormatDuration(c.AccessLifetime), c.Algorithm, c.RoleClaim, rolesText(c.Roles))
+}
+
+// signingKeysFor makes the keys of an algorithm before the first token is
+// signed with them, so that they are in the key set by then. Whoever may not
+// change connections makes none.
+func (s *session) signingKeysFor(ctx context.Context, a token.Algorithm) error {
+	if err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "change connections", token.Admin) }); err != nil {
+		return err
+	}
+	_, err := s.installKeys(ctx, a)
+	return err
+}
+
 // AddConnection implements [Connections].
 func (s *session) AddConnection(ctx context.Context, conn token.Connection) (token.Connection, error) {
 	if err := canonicalConnection(&conn); err != nil {
+		return conn, err
+	}
+	if err := s.signingKeysFor(ctx, conn.Algorithm); err != nil {
 		return conn, err
 	}
 	err := s.update(ctx, func(c *change) error {
@@ -48,7 +69,7 @@ func (s *session) AddConnection(ctx context.Context, conn token.Connection) (tok
 			return token.Errorf(token.ErrConflict, "there is a connection %q already", conn.Name).WithHint("change it: tokenctl admin connection set %s", conn.Name)
 		}
 		conn.CreatedAt, conn.Revision = c.now, 1
-		c.note(audit.Entry{Action: "connection.add", Object: conn.Name, Detail: conn.EntityID})
+		c.note(audit.Entry{Action: "connection.add", Object: conn.Name, Detail: connectionText(&conn)})
 		return store.Connections.Put(c, conn)
 	})
 	return conn, err
@@ -79,6 +100,10 @@ func (s *session) SetConnection(ctx context.Context, conn token.Connection) (tok
 	if err := canonicalConnection(&conn); err != nil {
 		return conn, err
 	}
+	if err := s.signingKeysFor(ctx, conn.Algorithm); err != nil {
+		return conn, err
+	}
+	var now token.Connection
 	err := s.update(ctx, func(c *change) error {
 		if err := c.by.needs(c, "change connections", token.Admin); err != nil {
 			return err
@@ -90,11 +115,12 @@ func (s *session) SetConnection(ctx context.Context, conn token.Connection) (tok
 		if conn.Revision != 0 && conn.Revision != was.Revision {
 			return token.Errorf(token.ErrConflict, "the connection %q has changed meanwhile", conn.Name).WithHint("look again: tokenctl admin connection show %s", conn.Name)
 		}
-		conn.CreatedAt, conn.Revision = was.CreatedAt, was.Revision+1
-		c.note(audit.Entry{Action: "connection.set", Object: conn.Name, Detail: conn.EntityID})
-		return store.Connections.Put(c, conn)
+		now = conn // fn may run again: the request stays as it is
+		now.CreatedAt, now.Revision = was.CreatedAt, was.Revision+1
+		c.note(audit.Entry{Action: "connection.set", Object: now.Name, Detail: connectionText(&now)})
+		return store.Connections.Put(c, now)
 	})
-	return conn, err
+	return now, err
 }
 
 // DeleteConnection implements [Connections].
@@ -118,6 +144,9 @@ func (s *session) DeleteConnection(ctx context.Context, name string) error {
 			WithHint("revoke them first: tokenctl revoke --all-owners --kind refresh --connection %s", name)
 	}
 	return s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "delete connections", token.Admin); err != nil {
+			return err
+		}
 		if _, err := connection(c, name); err != nil {
 			return err
 		}

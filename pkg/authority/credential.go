@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
@@ -60,10 +61,13 @@ func use(kind token.Kind, id token.ID) secret.Use { return secret.Use{Kind: kind
 
 // form is the text form of a kind's secret.
 func form(kind token.Kind) secret.Form {
-	if kind == token.Refresh {
+	switch kind {
+	case token.User:
+		return secret.Passcode
+	case token.Refresh:
 		return secret.RefreshToken
 	}
-	return secret.Passcode
+	panic(fmt.Sprintf("authority: no form of secret for the kind %s", kind))
 }
 
 // CheckForm refuses, without a look at any store, what cannot be a credential

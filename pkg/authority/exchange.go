@@ -33,21 +33,29 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 	if c.kind != token.Refresh {
 		return AccessToken{}, &Refusal{Reason: WrongKind}
 	}
-	v, err := s.judge(ctx, c)
-	if err != nil {
-		return AccessToken{}, err
+	for {
+		v, err := s.judge(ctx, c)
+		if err != nil {
+			return AccessToken{}, err
+		}
+		roles, err := exchangeRoles(&v, e)
+		if err != nil {
+			return AccessToken{}, err
+		}
+		access, err := s.sign(ctx, &v, roles)
+		if errors.Is(err, errChanged) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return AccessToken{}, err
+		}
+		s.used(ctx, &v, c, e.From)
+		return access, nil
 	}
-	roles, err := exchangeRoles(&v, e)
-	if err != nil {
-		return AccessToken{}, err
-	}
-	access, err := s.sign(ctx, &v, roles)
-	if err != nil {
-		return AccessToken{}, err
-	}
-	s.used(ctx, &v, c, e.From)
-	return access, nil
 }
+
+// errChanged: the token is no longer the one that was judged.
+var errChanged = token.Errorf(token.ErrConflict, "the token has changed meanwhile")
 
 // exchangeRoles checks what the request says against the refresh token.
 func exchangeRoles(v *verdict, e Exchange) ([]token.Role, error) {
@@ -76,6 +84,9 @@ func (s *session) sign(ctx context.Context, v *verdict, roles []token.Role) (Acc
 	var access AccessToken
 	attempt := func() error {
 		return s.view(ctx, func(r store.Reader) (err error) {
+			if err := s.stillGood(r, v); err != nil {
+				return err
+			}
 			conn, err = store.Connections.Get(r, v.record.Connection)
 			if errors.Is(err, store.ErrNotFound) {
 				return &Refusal{Reason: WrongConnection, Token: v.record.ID}
@@ -93,11 +104,31 @@ func (s *session) sign(ctx context.Context, v *verdict, roles []token.Role) (Acc
 	}
 	err := attempt()
 	if errors.Is(err, signer.ErrNoKey) {
-		if err = s.installKeys(ctx, conn.Algorithm); err == nil {
+		if _, err = s.installKeys(ctx, conn.Algorithm); err == nil {
 			err = attempt()
 		}
 	}
 	return access, err
+}
+
+// stillGood looks again at a token that was judged in an earlier transaction: a
+// revocation that was acknowledged meanwhile counts.
+func (s *session) stillGood(r store.Reader, v *verdict) error {
+	rec, err := store.GetToken(r, v.record.ID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && rec.Revision != v.record.Revision {
+		return errChanged
+	}
+	if err != nil {
+		return err
+	}
+	a, err := store.Accounts.Get(r, rec.Owner.Realm, rec.Owner.Name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if why := state(&rec, &a, s.now()); why != "" {
+		return &Refusal{Reason: why, Token: rec.ID}
+	}
+	return nil
 }
 
 // mint signs the claims of RFC 9068 §2.2. An access token never outlives its
@@ -126,20 +157,38 @@ func (s *session) mint(r store.Reader, rec *token.Record, conn *token.Connection
 // installKeys makes the first keys of an algorithm. Making them takes long and
 // happens outside of the transaction; whoever comes second uses those of the
 // first.
-func (s *session) installKeys(ctx context.Context, a token.Algorithm) error {
-	first, err := s.signer.Generate(a, s.clock())
-	if err != nil {
-		return err
-	}
-	next, err := s.signer.Generate(a, s.clock())
-	if err != nil {
-		return err
-	}
-	return s.update(ctx, func(c *change) error {
-		installed, err := s.signer.Install(c, first, next, c.now)
-		if err == nil && installed {
-			c.note(audit.Entry{Action: "key.create", Object: first.ID(), Detail: string(a)})
-		}
+func (s *session) installKeys(ctx context.Context, a token.Algorithm) (installed bool, err error) {
+	err = s.view(ctx, func(r store.Reader) error {
+		there, err := s.signer.Has(r, a)
+		installed = !there
 		return err
 	})
+	if err != nil || !installed {
+		return false, err
+	}
+	first, next, err := s.newKeys(a)
+	if err != nil {
+		return false, err
+	}
+	err = s.update(ctx, func(c *change) (err error) {
+		installed, err = c.install(first, next)
+		return err
+	})
+	return installed, err
+}
+
+func (l *Local) newKeys(a token.Algorithm) (first, next *signer.Pair, err error) {
+	if first, err = l.signer.Generate(a, l.clock()); err != nil {
+		return nil, nil, err
+	}
+	next, err = l.signer.Generate(a, l.clock())
+	return first, next, err
+}
+
+func (c *change) install(first, next *signer.Pair) (bool, error) {
+	installed, err := c.by.signer.Install(c, first, next, c.now)
+	if err == nil && installed {
+		c.note(audit.Entry{Action: "key.create", Object: first.ID(), Detail: string(first.Algorithm())})
+	}
+	return installed, err
 }

@@ -57,10 +57,13 @@ func explain(e *Explanation, v *verdict) string {
 		return "there is no such token: it was deleted, is of another store, or never was"
 	case WrongSecret:
 		if !rec.RotatedAt.IsZero() {
-			return fmt.Sprintf("the secret is wrong: the token was rotated on %s, and the grace of the old secret is over", at(rec.RotatedAt))
+			return fmt.Sprintf("the secret is wrong: it may be one from before the rotation of %s", at(rec.RotatedAt))
 		}
 		return "the secret is wrong: the token is there, with another secret"
 	case TokenExpired:
+		if rec.ID.IsZero() {
+			return "the access token has expired"
+		}
 		return fmt.Sprintf("the token expired on %s", at(rec.ExpiresAt))
 	case TokenRevoked:
 		why := ""
@@ -78,7 +81,7 @@ func explain(e *Explanation, v *verdict) string {
 	case OwnerGone:
 		return fmt.Sprintf("the owner %s has no account any more", rec.Owner)
 	case WrongSignature:
-		return "the access token is expired, changed, or not signed by a key of this store"
+		return "the access token is changed, or not signed by a key of this store"
 	case WrongIssuer:
 		return "the access token was issued under another issuer than the policy now names"
 	case WrongConnection:

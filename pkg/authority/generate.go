@@ -113,15 +113,15 @@ func (c *change) admitRoles(rec *token.Record, owner *token.Account, p *token.Po
 	if !c.by.caller.Narrowed {
 		return nil
 	}
-	wanted := rec.Roles
-	if rec.Kind == token.User {
-		wanted = owner.Roles // a user token has all of them
-	}
-	if len(token.IntersectRoles(wanted, have)) < len(wanted) {
-		return token.Errorf(token.ErrRefused, "the credential in use has fewer roles than the token would have")
+	// A user token has all roles of its owner, those of tomorrow too.
+	if rec.Kind == token.User || len(token.IntersectRoles(rec.Roles, have)) < len(rec.Roles) {
+		return errWider
 	}
 	return nil
 }
+
+var errWider = token.Errorf(token.ErrRefused, "the credential in use has fewer roles than the token would have").
+	WithHint("log in with a credential that has all of your roles")
 
 // vacant fails with a conflict while a live token holds the slot.
 func (c *change) vacant(rec *token.Record) error {

@@ -2,7 +2,6 @@ package authority
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
@@ -49,25 +48,46 @@ func (s *session) RotateSigning(ctx context.Context, a token.Algorithm) (key Key
 	if err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "rotate keys", token.Admin) }); err != nil {
 		return Key{}, err
 	}
-	if err := s.installKeys(ctx, a); err != nil {
+	// The first keys of an algorithm are new enough.
+	installed, err := s.installKeys(ctx, a)
+	if err != nil {
 		return Key{}, err
+	}
+	if installed {
+		return s.activeKey(ctx, a)
 	}
 	next, err := s.signer.Generate(a, s.clock())
 	if err != nil {
 		return Key{}, err
 	}
 	err = s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "rotate keys", token.Admin); err != nil {
+			return err
+		}
 		p, err := policy(c)
 		if err != nil {
 			return err
 		}
-		active, err := s.signer.Rotate(c, next, c.now, p.AccessTokenMaxLifetime)
+		active, err := s.signer.Rotate(c, next, c.now, p.LongestAccessLifetime)
 		if err != nil {
 			return err
 		}
 		key = signingKey(active)
 		c.note(audit.Entry{Action: "key.rotate", Object: active.ID, Detail: string(a)})
 		return nil
+	})
+	return key, err
+}
+
+func (s *session) activeKey(ctx context.Context, a token.Algorithm) (key Key, err error) {
+	err = s.view(ctx, func(r store.Reader) error {
+		keys, err := s.signer.List(r)
+		for _, k := range keys {
+			if k.Algorithm == a && k.State == signer.Active {
+				key = signingKey(k)
+			}
+		}
+		return err
 	})
 	return key, err
 }
@@ -83,10 +103,11 @@ func (s *session) RotateKeyFile(ctx context.Context) (key Key, err error) {
 		return Key{}, token.Errorf(token.ErrCannotTell, "the key file was not changed: %w", err)
 	}
 	s.hasher.SetKeys(s.keys.Hashing())
-	err = s.update(ctx, func(c *change) error {
-		c.note(audit.Entry{Action: "key.rotate", Object: fmt.Sprintf("file key %d", number)})
-		return s.signer.Reseal(c)
-	})
+	// Every change notes a key that is new in the file; this one, too.
+	err = s.update(ctx, func(c *change) error { return s.signer.Reseal(c) })
+	if err != nil {
+		err = token.Errorf(err, "key %d is in the key file and will be used, but: %w", number, err)
+	}
 	return Key{Use: "file", ID: strconv.FormatUint(uint64(number), 10), State: "active", CreatedAt: s.clock()}, err
 }
 

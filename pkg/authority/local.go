@@ -21,6 +21,9 @@ import (
 type Options struct {
 	Store store.Store
 	Keys  *keyfile.Keys
+	// Owner is whoever owns the file of the store, if it is one: first use
+	// makes their account.
+	Owner Caller
 	// Now is the clock; nil: [time.Now].
 	Now func() time.Time
 	// Warn hears of what failed without changing an answer, such as writing
@@ -32,6 +35,7 @@ type Options struct {
 type Local struct {
 	store  store.Store
 	keys   *keyfile.Keys
+	owner  Caller
 	now    func() time.Time
 	warn   func(error)
 	hasher *secret.Hasher
@@ -50,7 +54,7 @@ func New(o Options) *Local {
 		o.Warn = func(error) {}
 	}
 	return &Local{
-		store: o.Store, keys: o.Keys, now: o.Now, warn: o.Warn,
+		store: o.Store, keys: o.Keys, owner: o.Owner, now: o.Now, warn: o.Warn,
 		hasher: secret.NewHasher(o.Keys.Hashing(), secret.HasherOptions{Now: o.Now}),
 		signer: signer.New(o.Keys),
 		log:    audit.New(o.Keys, "main"),
@@ -113,7 +117,14 @@ func (l *Local) checkKeys(r store.Reader) error {
 		}
 	}
 	if fresh {
-		return errFresh
+		used, err := store.Policies.Has(r)
+		if err == nil && used {
+			err = token.Errorf(token.ErrCannotTell, "the store is damaged: it has a policy, and knows of no key file")
+		}
+		if err == nil {
+			err = errFresh
+		}
+		return err
 	}
 	l.ready.Store(true)
 	return nil
@@ -130,15 +141,23 @@ func (l *Local) view(ctx context.Context, fn func(store.Reader) error) error {
 			return fn(r)
 		})
 	}
-	err := read()
-	switch {
-	case errors.Is(err, errFresh):
-		s := session{Local: l}
+	err := l.withKeys(read)
+	if errors.Is(err, errFresh) {
+		s := session{Local: l, caller: l.owner}
 		if err = s.update(ctx, func(*change) error { return nil }); err == nil {
 			err = read()
 		}
-	case errors.Is(err, secret.ErrUnknownKey) && l.reloadKeys():
-		err = read()
+	}
+	return err
+}
+
+// withKeys runs fn, and runs it again if it met a key that another process has
+// added to the key file meanwhile.
+func (l *Local) withKeys(fn func() error) error {
+	had := l.keys.Hashing()
+	err := fn()
+	if errors.Is(err, secret.ErrUnknownKey) && (l.reloadKeys() || l.keys.Hashing() != had) {
+		err = fn()
 	}
 	return err
 }
@@ -170,15 +189,17 @@ type change struct {
 // and only if its writes are in the store.
 func (s *session) update(ctx context.Context, fn func(*change) error) error {
 	s.wrote.Store(true)
-	return s.store.Update(ctx, func(w store.Writer) error {
-		c := &change{Writer: w, by: s, now: s.clock()}
-		if err := c.prepare(); err != nil {
-			return err
-		}
-		if err := fn(c); err != nil {
-			return err
-		}
-		return s.log.Append(w, c.entries...)
+	return s.withKeys(func() error {
+		return s.store.Update(ctx, func(w store.Writer) error {
+			c := &change{Writer: w, by: s, now: s.clock()}
+			if err := c.prepare(); err != nil {
+				return err
+			}
+			if err := fn(c); err != nil {
+				return err
+			}
+			return s.log.Append(w, c.entries...)
+		})
 	})
 }
 
@@ -217,6 +238,7 @@ func (c *change) prepare() error {
 		if err := keyPrints.Put(c.Writer, keyPrint{current, c.by.keys.Fingerprint(current)}); err != nil {
 			return err
 		}
+		c.note(audit.Entry{Action: "key.rotate", Object: fmt.Sprintf("file key %d", current)})
 	}
 	if !c.by.caller.FileOwner {
 		return nil
@@ -243,9 +265,17 @@ func (c *change) begin() error {
 	if err := store.Connections.Put(c.Writer, conn); err != nil {
 		return err
 	}
+	// The first signing keys are published before they are used.
+	first, next, err := c.by.newKeys(conn.Algorithm)
+	if err != nil {
+		return err
+	}
 	p := token.DefaultPolicy()
 	p.Revision = 1
 	c.note(audit.Entry{Action: "store.begin"})
+	if _, err := c.install(first, next); err != nil {
+		return err
+	}
 	return store.Policies.Put(c.Writer, p)
 }
 

@@ -41,6 +41,7 @@ type modelToken struct {
 	previous int       // the one before, or none
 	grace    time.Time // when that ends
 	untilUse bool      // or when the current one is used
+	undo     replaced  // what the last rotation put aside
 	lastUse  time.Time
 	revision uint64
 	change   token.Change
@@ -48,6 +49,12 @@ type modelToken struct {
 }
 
 const none = -1
+
+type replaced struct {
+	previous int
+	grace    time.Time
+	untilUse bool
+}
 
 // modelSecret is a secret that was once shown, or an access token.
 type modelSecret struct {
@@ -236,6 +243,7 @@ func (m *model) rotate(t *rapid.T) {
 		return
 	}
 	m.touch(k, token.Rotated)
+	k.undo = replaced{k.previous, k.grace, k.untilUse}
 	k.previous, k.grace, k.untilUse = k.current, k.changed.Add(r.Grace), r.UntilUsed
 	if r.UntilUsed && r.Grace == 0 {
 		k.grace = k.changed.Add(token.MaxLifetime)
@@ -262,7 +270,8 @@ func (m *model) takeBack(t *rapid.T) {
 		return
 	}
 	m.touch(k, token.Other)
-	k.current, k.previous = k.previous, none
+	k.current = k.previous
+	k.previous, k.grace, k.untilUse = k.undo.previous, k.undo.grace, k.undo.untilUse
 }
 
 func (m *model) end(t *rapid.T) {

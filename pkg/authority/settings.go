@@ -41,6 +41,7 @@ func (s *session) SetPolicy(ctx context.Context, settings map[string]string) (p 
 		if err := p.Check(); err != nil {
 			return err
 		}
+		p.LongestAccessLifetime = max(p.LongestAccessLifetime, p.AccessTokenMaxLifetime)
 		p.Revision++
 		c.note(audit.Entry{Action: "policy.set", Detail: strings.Join(detail, " ")})
 		return store.Policies.Put(c, p)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -36,9 +38,13 @@ func (s *session) Stats(ctx context.Context) (Stats, error) {
 		}
 		n.Connections++
 	}
-	length, err := store.Count(ctx, s.store, store.TableAudit)
-	n.AuditLength = length
-	return n, err
+	for _, err := range s.log.List(ctx, s.store, audit.Filter{}) {
+		if err != nil {
+			return n, err
+		}
+		n.AuditLength++
+	}
+	return n, nil
 }
 
 // maxProblems bounds a report on a store that is damaged all over.
@@ -78,7 +84,7 @@ func (s *session) Check(ctx context.Context, deep bool) (CheckReport, error) {
 	if !deep {
 		return rep, nil
 	}
-	chain, err := s.log.Verify(ctx, s.store)
+	chain, err := s.verifyLog(ctx)
 	if err != nil {
 		return rep, err
 	}
@@ -102,12 +108,14 @@ func (s *session) checkRecord(rec *token.Record) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range s.keys.Numbers() {
-		if k.Number == number {
-			return nil
-		}
+	if s.hasKey(number) || s.reloadKeys() && s.hasKey(number) {
+		return nil
 	}
 	return fmt.Errorf("key %d is not in the key file", number)
+}
+
+func (l *Local) hasKey(number uint32) bool {
+	return slices.ContainsFunc(l.keys.Numbers(), func(k keyfile.Info) bool { return k.Number == number })
 }
 
 // ListAudit implements [Log].
@@ -128,7 +136,15 @@ func (s *session) VerifyAudit(ctx context.Context) (audit.Report, error) {
 	if err != nil {
 		return audit.Report{}, err
 	}
-	return s.log.Verify(ctx, s.store)
+	return s.verifyLog(ctx)
+}
+
+func (s *session) verifyLog(ctx context.Context) (rep audit.Report, err error) {
+	err = s.withKeys(func() (err error) {
+		rep, err = s.log.Verify(ctx, s.store)
+		return err
+	})
+	return rep, err
 }
 
 // maintenanceBatch is how many tokens one call of [Local.Maintain] removes.
@@ -154,13 +170,15 @@ func (l *Local) Maintain(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	if len(overdue) > 0 {
-		return true, s.forget(ctx, overdue)
+		return true, s.forget(ctx, overdue, before)
 	}
-	_, err = l.log.Prune(ctx, l.store, before, audit.Entry{Time: s.clock(), Via: s.caller.Via})
-	return false, err
+	return false, l.withKeys(func() error {
+		_, err := l.log.Prune(ctx, l.store, before, audit.Entry{Time: s.clock(), Via: s.caller.Via})
+		return err
+	})
 }
 
-func (s *session) forget(ctx context.Context, ids []token.ID) error {
+func (s *session) forget(ctx context.Context, ids []token.ID, before time.Time) error {
 	return s.update(ctx, func(c *change) error {
 		for _, id := range ids {
 			rec, err := store.GetToken(c, id)
@@ -169,6 +187,10 @@ func (s *session) forget(ctx context.Context, ids []token.ID) error {
 			}
 			if err != nil {
 				return err
+			}
+			// An index has led here; only the record itself is believed.
+			if end := store.End(&rec); end.IsZero() || !end.Before(before) {
+				continue
 			}
 			c.noteToken("token.forget", &rec, "", "kept as long as policy says")
 			if err := store.DeleteToken(c, &rec); err != nil {

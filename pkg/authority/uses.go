@@ -22,7 +22,8 @@ func (l *Local) used(ctx context.Context, v *verdict, c credential, from string)
 	if !arrived && !v.outdated && now.Sub(v.lastUse.At) < usePrecision {
 		return
 	}
-	err := l.store.Update(ctx, func(w store.Writer) error {
+	s := session{Local: l, caller: Caller{Owner: v.record.Owner, Via: "token " + v.record.ID.String(), From: from}}
+	err := s.update(ctx, func(w *change) error {
 		rec, err := store.GetToken(w, v.record.ID)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
@@ -34,6 +35,7 @@ func (l *Local) used(ctx context.Context, v *verdict, c credential, from string)
 		if (arrived || v.outdated) && rec.Revision == v.record.Revision {
 			was := rec
 			if arrived {
+				w.noteToken("token.rotated-in", &rec, "", "the new secret was used: the old one has ended")
 				rec.Previous, rec.PreviousUntil, rec.PreviousUntilUsed = nil, time.Time{}, false
 			}
 			if v.outdated {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/signer"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -27,6 +28,10 @@ func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error)
 		return token.Identity{}, err
 	}
 	if len(p.Kinds) > 0 && !slices.Contains(p.Kinds, c.kind) {
+		return token.Identity{}, &Refusal{Reason: WrongKind}
+	}
+	if c.kind == token.Service {
+		// It is good at one service only, and none is named.
 		return token.Identity{}, &Refusal{Reason: WrongKind}
 	}
 	v, err := l.judge(ctx, c)
@@ -89,6 +94,7 @@ func (l *Local) judgeSecret(ctx context.Context, c credential, v *verdict, a *to
 	rec, now := &v.record, l.now()
 	refuse := func(why Reason) error { return &Refusal{Reason: why, Token: rec.ID} }
 	if rec.Kind != c.kind {
+		l.hasher.Fast(use(c.kind, c.id), c.secret)
 		return refuse(UnknownToken)
 	}
 	if len(rec.Verifier) == 0 { // a tombstone: nothing to compare with
@@ -134,8 +140,11 @@ func (l *Local) checkSecret(ctx context.Context, c credential, v *verdict, now t
 // added to the key file is fetched.
 func (l *Local) check(ctx context.Context, c credential, v secret.Verifier) (secret.Result, error) {
 	res, err := l.hasher.Check(ctx, use(c.kind, c.id), c.secret, v)
-	if errors.Is(err, secret.ErrUnknownKey) && l.reloadKeys() {
-		res, err = l.hasher.Check(ctx, use(c.kind, c.id), c.secret, v)
+	if errors.Is(err, secret.ErrUnknownKey) {
+		err = l.withKeys(func() (err error) {
+			res, err = l.hasher.Check(ctx, use(c.kind, c.id), c.secret, v)
+			return err
+		})
 	}
 	if err != nil {
 		return res, token.Errorf(token.ErrCannotTell, "the secret cannot be checked: %w", err)
@@ -167,12 +176,16 @@ func state(rec *token.Record, a *token.Account, now time.Time) Reason {
 func (l *Local) judgeAccess(r store.Reader, jwt string) (v verdict, err error) {
 	claims, err := l.signer.Check(r, jwt, l.now())
 	if err != nil {
-		if errors.Is(err, token.ErrRefused) {
+		switch {
+		case errors.Is(err, signer.ErrExpired):
+			return v, &Refusal{Reason: TokenExpired}
+		case errors.Is(err, token.ErrRefused):
 			return v, &Refusal{Reason: WrongSignature}
 		}
 		return v, err
 	}
-	refuse := func(why Reason) (verdict, error) { return verdict{}, &Refusal{Reason: why, Token: claims.Parent} }
+	// What is known of the parent goes along: it can be revoked by its child.
+	refuse := func(why Reason) (verdict, error) { return v, &Refusal{Reason: why, Token: claims.Parent} }
 	p, err := policy(r)
 	if err != nil {
 		return v, err

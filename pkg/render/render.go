@@ -114,6 +114,17 @@ type Column[T any] struct {
 	Tone func(v *T) Tone
 }
 
+// With is the kind with the columns of these headers in the first rank.
+func (k Kind[T]) With(headers ...string) Kind[T] {
+	k.Columns = slices.Clone(k.Columns)
+	for i := range k.Columns {
+		if slices.Contains(headers, k.Columns[i].Header) {
+			k.Columns[i].Wide = false
+		}
+	}
+	return k
+}
+
 // Without is the kind without the columns of these headers.
 func (k Kind[T]) Without(headers ...string) Kind[T] {
 	k.Columns = slices.DeleteFunc(slices.Clone(k.Columns), func(c Column[T]) bool {

@@ -130,6 +130,9 @@ func (s *Signer) Generate(alg token.Algorithm, now time.Time) (*Pair, error) {
 	return p, err
 }
 
+// Algorithm is what the key is for.
+func (p Pair) Algorithm() token.Algorithm { return p.alg }
+
 // ID is the kid that the key will have.
 func (p Pair) ID() string { return p.id }
 

@@ -132,7 +132,7 @@ func missingIndex(r Reader, rec *token.Record, now time.Time) error {
 // there.
 func indexKeys(rec *token.Record) []Key {
 	keys := []Key{NewKey(tableOwners).Owner(rec.Owner).ID(rec.ID)}
-	if t := end(rec); !t.IsZero() {
+	if t := End(rec); !t.IsZero() {
 		keys = append(keys, NewKey(tableEnds).Time(t).ID(rec.ID))
 	}
 	return keys

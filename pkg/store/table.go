@@ -152,6 +152,7 @@ var Policies = NewTable("policy", 1,
 		e.String(string(p.RefreshTokens))
 		e.String(p.Issuer)
 		e.Duration(p.Retention)
+		e.Duration(p.LongestAccessLifetime)
 		e.Uint(p.Revision)
 	},
 	func(d *Decoder, p *token.Policy) {
@@ -163,5 +164,6 @@ var Policies = NewTable("policy", 1,
 		p.RefreshTokens = token.RefreshTokens(d.String())
 		p.Issuer = d.String()
 		p.Retention = d.Duration()
+		p.LongestAccessLifetime = d.Duration()
 		p.Revision = d.Uint()
 	})

@@ -25,6 +25,7 @@ const (
 	hasRevocation
 	hasRotation
 	hasVerifier
+	hasUndo
 )
 
 func encodeToken(e *Encoder, r *token.Record) {
@@ -44,6 +45,7 @@ func encodeToken(e *Encoder, r *token.Record) {
 	set(hasRevocation, !r.RevokedAt.IsZero())
 	set(hasRotation, !r.RotatedAt.IsZero())
 	set(hasVerifier, len(r.Verifier) > 0)
+	set(hasUndo, r.Undo != nil)
 	e.Uint(parts)
 	e.Uint(uint64(r.Kind))
 	e.Uint(r.Revision)
@@ -79,14 +81,29 @@ func encodeToken(e *Encoder, r *token.Record) {
 		e.String(r.RevokedReason)
 	}
 	if parts&hasRotation != 0 {
-		e.Time(r.RotatedAt)
-		e.Bytes(r.Previous)
-		e.Time(r.PreviousUntil)
-		e.Bool(r.PreviousUntilUsed)
+		encodeRotation(e, r.RotationState())
 	}
 	if parts&hasVerifier != 0 {
 		e.Bytes(r.Verifier)
 	}
+	if parts&hasUndo != 0 {
+		encodeRotation(e, *r.Undo)
+	}
+}
+
+func encodeRotation(e *Encoder, s token.RotationState) {
+	e.Time(s.RotatedAt)
+	e.Bytes(s.Previous)
+	e.Time(s.PreviousUntil)
+	e.Bool(s.PreviousUntilUsed)
+}
+
+func decodeRotation(d *Decoder) (s token.RotationState) {
+	s.RotatedAt = d.Time()
+	s.Previous = d.Bytes()
+	s.PreviousUntil = d.Time()
+	s.PreviousUntilUsed = d.Bool()
+	return s
 }
 
 func decodeToken(d *Decoder, r *token.Record) {
@@ -122,11 +139,16 @@ func decodeToken(d *Decoder, r *token.Record) {
 		r.RevokedAt, r.RevokedBy, r.RevokedReason = d.Time(), d.Owner(), d.String()
 	}
 	if parts&hasRotation != 0 {
-		r.RotatedAt, r.Previous = d.Time(), d.Bytes()
-		r.PreviousUntil, r.PreviousUntilUsed = d.Time(), d.Bool()
+		r.SetRotationState(decodeRotation(d))
 	}
 	if parts&hasVerifier != 0 {
 		r.Verifier = d.Bytes()
+	}
+	if parts&hasUndo != 0 {
+		undo := decodeRotation(d)
+		if !d.brief {
+			r.Undo = &undo
+		}
 	}
 }
 
@@ -207,8 +229,8 @@ func EndedTokens(r Reader, before time.Time, limit int) ([]token.ID, error) {
 	return ids, nil
 }
 
-// end is when a token expired, expires or was revoked; zero: it does not.
-func end(r *token.Record) time.Time {
+// End is when a token expired, expires or was revoked; zero: it does not.
+func End(r *token.Record) time.Time {
 	if !r.RevokedAt.IsZero() {
 		return r.RevokedAt
 	}
@@ -222,8 +244,8 @@ func PutToken(w Writer, was, now *token.Record) error {
 	if was != nil && (was.ID != now.ID || was.Owner != now.Owner || was.Kind != now.Kind || was.Name != now.Name || was.Service != now.Service) {
 		return fmt.Errorf("token %s: id, owner, kind, name and service never change", was.ID)
 	}
-	if was != nil && !end(was).IsZero() && end(was) != end(now) {
-		if err := w.Delete(NewKey(tableEnds).Time(end(was)).ID(was.ID)); err != nil {
+	if was != nil && !End(was).IsZero() && End(was) != End(now) {
+		if err := w.Delete(NewKey(tableEnds).Time(End(was)).ID(was.ID)); err != nil {
 			return err
 		}
 	}
@@ -235,7 +257,7 @@ func PutToken(w Writer, was, now *token.Record) error {
 			}
 		}
 	}
-	if t := end(now); !t.IsZero() && (was == nil || t != end(was)) {
+	if t := End(now); !t.IsZero() && (was == nil || t != End(was)) {
 		if err := w.Put(NewKey(tableEnds).Time(t).ID(now.ID), nil); err != nil {
 			return err
 		}
@@ -260,7 +282,7 @@ func DeleteToken(w Writer, was *token.Record) error {
 		NewKey(tableOwners).Owner(was.Owner).ID(was.ID),
 		NewKey(tableUses).ID(was.ID),
 	}
-	if t := end(was); !t.IsZero() {
+	if t := End(was); !t.IsZero() {
 		keys = append(keys, NewKey(tableEnds).Time(t).ID(was.ID))
 	}
 	for _, key := range keys {

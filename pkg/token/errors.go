@@ -45,7 +45,11 @@ type Error struct {
 // cause.
 func Errorf(kind error, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Kind: kind, Message: err.Error(), Cause: errors.Unwrap(err)}
+	cause := errors.Unwrap(err)
+	if _, several := err.(interface{ Unwrap() []error }); several {
+		cause = err
+	}
+	return &Error{Kind: kind, Message: err.Error(), Cause: cause}
 }
 
 // WithHint adds the way out.

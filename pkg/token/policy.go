@@ -16,7 +16,10 @@ type Policy struct {
 	RefreshTokens           RefreshTokens // who may have refresh tokens
 	Issuer                  string        // the iss of access tokens
 	Retention               time.Duration // of tombstones, expired tokens and the audit log
-	Revision                uint64
+	// LongestAccessLifetime is the greatest AccessTokenMaxLifetime that there
+	// ever was: how long a key that signed may still be needed.
+	LongestAccessLifetime time.Duration
+	Revision              uint64
 }
 
 // RefreshTokens says who may have refresh tokens.
@@ -34,6 +37,7 @@ func DefaultPolicy() Policy {
 		RefreshTokenLifetime:    7 * Day,
 		RefreshTokenMaxLifetime: 365 * Day,
 		AccessTokenMaxLifetime:  Day,
+		LongestAccessLifetime:   Day,
 		RefreshTokens:           Administrators,
 		Issuer:                  "http://127.0.0.1:8470",
 		Retention:               400 * Day,
@@ -141,8 +145,14 @@ func (p *Policy) Set(name, value string) error {
 	return Errorf(ErrUsage, "unknown policy setting %q", name).WithHint("tokenctl admin policy show lists them")
 }
 
+// MinRetention keeps one command from erasing the trail of another.
+const MinRetention = Day
+
 // Check says what is wrong with the policy as a whole.
 func (p *Policy) Check() error {
+	if p.Retention < MinRetention {
+		return Errorf(ErrUsage, "retention %s is under %s", FormatDuration(p.Retention), FormatDuration(MinRetention))
+	}
 	if p.RefreshTokenLifetime > p.RefreshTokenMaxLifetime {
 		return Errorf(ErrUsage, "refresh_token_lifetime %s is over refresh_token_max_lifetime %s",
 			FormatDuration(p.RefreshTokenLifetime), FormatDuration(p.RefreshTokenMaxLifetime))

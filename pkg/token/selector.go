@@ -3,6 +3,7 @@ package token
 import (
 	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,11 @@ type Selector struct {
 func (s *Selector) Check() error {
 	if _, err := path.Match(s.Name, ""); err != nil {
 		return Errorf(ErrUsage, "name pattern %q is garbled", s.Name).WithHint("use * for any text, ? for one character, [abc] for one of them")
+	}
+	if strings.Contains(s.Name, "[!") {
+		// In a shell this means what [^ means here; taken literally it would
+		// choose the very tokens that were to be left out.
+		return Errorf(ErrUsage, "name pattern %q holds [!", s.Name).WithHint("all but these is [^abc]")
 	}
 	if !s.CreatedAfter.IsZero() && !s.CreatedBefore.IsZero() && !s.CreatedAfter.Before(s.CreatedBefore) {
 		return Errorf(ErrUsage, "no time is after %s and before %s", s.CreatedAfter.Format(time.RFC3339), s.CreatedBefore.Format(time.RFC3339))

@@ -108,11 +108,33 @@ type Record struct {
 	PreviousUntil     time.Time
 	PreviousUntilUsed bool // accepted only until the new secret is first used
 
+	// Undo is the state that the last rotation replaced, kept until the next
+	// change; nil if there was none.
+	Undo *RotationState
+
 	// LastChange is what brought the token to its revision.
 	LastChange Change
 	// Revision rises with every change, so that what was shown to a person is
 	// what a confirmed change applies to.
 	Revision uint64
+}
+
+// RotationState is what a record knows of a rotation.
+type RotationState struct {
+	RotatedAt         time.Time
+	Previous          secret.Verifier
+	PreviousUntil     time.Time
+	PreviousUntilUsed bool
+}
+
+// RotationState is the state that another rotation would replace.
+func (r *Record) RotationState() RotationState {
+	return RotationState{r.RotatedAt, r.Previous, r.PreviousUntil, r.PreviousUntilUsed}
+}
+
+// SetRotationState puts a state back.
+func (r *Record) SetRotationState(s RotationState) {
+	r.RotatedAt, r.Previous, r.PreviousUntil, r.PreviousUntilUsed = s.RotatedAt, s.Previous, s.PreviousUntil, s.PreviousUntilUsed
 }
 
 // StatusAt is the state of the token at a moment.
@@ -142,7 +164,7 @@ func (r *Record) Ref() Ref { return Ref{ID: r.ID, Revision: r.Revision} }
 // verifier does.
 func (r *Record) Bury(now time.Time, by Owner, reason string) {
 	r.RevokedAt, r.RevokedBy, r.RevokedReason = now, by, reason
-	r.Verifier, r.Previous, r.PreviousUntil, r.PreviousUntilUsed = nil, nil, time.Time{}, false
+	r.Verifier, r.Previous, r.PreviousUntil, r.PreviousUntilUsed, r.Undo = nil, nil, time.Time{}, false, nil
 }
 
 // Change is the kind of the last change of a token.
@@ -174,7 +196,7 @@ type Token struct {
 
 // NewToken shows a record at a moment.
 func NewToken(r Record, now time.Time) Token {
-	r.Verifier, r.Previous = nil, nil
+	r.Verifier, r.Previous, r.Undo = nil, nil, nil
 	return Token{Record: r, Status: r.StatusAt(now)}
 }
 

@@ -44,9 +44,9 @@ func accessExpires(w *world) {
 	w.wait(time.Hour - 1)
 	w.accepts(a.Text)
 	w.wait(1)
-	w.refuses(a.Text, authority.WrongSignature)
+	w.refuses(a.Text, authority.TokenExpired)
 	w.wait(time.Hour)
-	w.refuses(a.Text, authority.WrongSignature)
+	w.refuses(a.Text, authority.TokenExpired)
 	w.accepts(w.exchange(r.Secret).Text)
 }
 
