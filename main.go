@@ -8,7 +8,7 @@ import (
 	"github.com/tokenctl/tokenctl/cmd"
 )
 
-//go:generate go run . __generate completions
+//go:generate go test ./cmd -run ^TestGeneratedFilesAreFresh$ -write
 
 func main() {
 	os.Exit(cmd.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

@@ -94,7 +94,11 @@ func newAdminConnectionAddCommand(a *app) *cobra.Command {
 
 // withConnections makes a change of one connection and tells of it.
 func withConnections(ctx context.Context, a *app, change func(authority.Connections) (token.Connection, error), done string) error {
-	s, err := a.service(ctx)
+	open := a.service
+	if done == "added" {
+		open = a.growing
+	}
+	s, err := open(ctx)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ too. The settings:
 			if err != nil {
 				return err
 			}
-			s, err := a.service(c.Context())
+			s, err := a.growing(c.Context())
 			if err != nil {
 				return err
 			}

@@ -112,7 +112,11 @@ func newAdminUserAddCommand(a *app) *cobra.Command {
 
 // withAccounts makes a change of one account and tells of it.
 func withAccounts(ctx context.Context, a *app, change func(authority.Accounts) (token.Account, error), done string) error {
-	s, err := a.service(ctx)
+	open := a.service
+	if done == "added" {
+		open = a.growing
+	}
+	s, err := open(ctx)
 	if err != nil {
 		return err
 	}

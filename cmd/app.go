@@ -47,7 +47,11 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	// end of the process: a token may have to be taken back. Not ignored, for
 	// that would be inherited by the commands that we start.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	// The second signal ends the process: the first cannot reach an answer that
 	// nobody reads.
@@ -164,7 +168,7 @@ interrupted.`,
 	root.AddCommand(
 		newGenerateCommand(a), newListCommand(a), newShowCommand(a), newVerifyCommand(a), newExchangeCommand(a),
 		newRotateCommand(a), newRevokeCommand(a), newSuspendCommand(a), newResumeCommand(a), newDeleteCommand(a),
-		newAdminCommand(a), newConfigCommand(a), newCompletionCommand(a), newVersionCommand(a), newGenerateFilesCommand(),
+		newAdminCommand(a), newConfigCommand(a), newCompletionCommand(a), newVersionCommand(a),
 	)
 	root.SetHelpCommand(newHelpCommand(a))
 	a.completeFlags(root)
@@ -186,20 +190,25 @@ func asGroup(c *cobra.Command) *cobra.Command {
 
 // service opens the tokens on first use, wherever they are.
 func (a *app) service(ctx context.Context) (authority.Service, error) {
-	return a.serviceFor(ctx, true)
+	return a.serviceFor(ctx, createFresh)
 }
 
 // existing is service for commands that ask about a credential: with no store
 // there nobody can tell, and none is made.
 func (a *app) existing(ctx context.Context) (authority.Service, error) {
-	return a.serviceFor(ctx, false)
+	return a.serviceFor(ctx, createNever)
 }
 
-func (a *app) serviceFor(_ context.Context, create bool) (authority.Service, error) {
+// growing is service for commands that add something, and so may begin a store.
+func (a *app) growing(ctx context.Context) (authority.Service, error) {
+	return a.serviceFor(ctx, createAlways)
+}
+
+func (a *app) serviceFor(_ context.Context, may creation) (authority.Service, error) {
 	if a.open != nil {
 		return a.open, nil
 	}
-	s, end, err := openLocal(a, create)
+	s, end, err := openLocal(a, may)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func BenchmarkBulk(b *testing.B) {
 
 func makeBulk(tb testing.TB, path string, tokens int) {
 	ctx := context.Background()
-	keys, err := openFiles(path, true)
+	keys, err := openFiles(path, createAlways)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -33,8 +33,12 @@ func (a *app) candidates(c *cobra.Command, look func(context.Context, authority.
 	ctx, cancel := context.WithTimeout(c.Context(), completeLimit)
 	defer cancel()
 	found := make(chan []string, 1)
+	// What is late is left behind with a service of its own: the process ends
+	// anyway.
+	late := &app{stdin: a.stdin, stdout: a.stdout, stderr: a.stderr, env: a.env, settings: a.settings}
 	go func() {
-		s, err := a.existing(ctx)
+		defer late.close()
+		s, err := late.existing(ctx)
 		if err != nil {
 			found <- nil
 			return

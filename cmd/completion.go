@@ -3,13 +3,9 @@ package cmd
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -61,47 +57,4 @@ func newCompletionCommand(a *app) *cobra.Command {
 			return token.Errorf(token.ErrUsage, "no completion for %q", args[0]).WithHint("shells are %s", strings.Join(names, ", "))
 		},
 	}
-}
-
-// newGenerateFilesCommand writes the files that are checked in: completion
-// scripts and man pages.
-func newGenerateFilesCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:    "__generate FOLDER",
-		Hidden: true,
-		Args:   exactly("FOLDER"),
-		RunE:   func(c *cobra.Command, args []string) error { return generateFiles(c.Root(), args[0]) },
-	}
-}
-
-func generateFiles(root *cobra.Command, folder string) error {
-	man := filepath.Join(folder, "man")
-	if err := os.MkdirAll(man, 0o755); err != nil {
-		return err
-	}
-	for _, s := range shells {
-		f, err := os.Create(filepath.Join(folder, s.file))
-		if err != nil {
-			return err
-		}
-		if err := s.write(root, f); err != nil {
-			return err
-		}
-		if err := f.Close(); err != nil {
-			return err
-		}
-	}
-	old, err := filepath.Glob(filepath.Join(man, "*.1"))
-	if err != nil {
-		return err
-	}
-	for _, path := range old {
-		if err := os.Remove(path); err != nil {
-			return err
-		}
-	}
-	root.DisableAutoGenTag = true
-	// A fixed date: the same commands give the same pages.
-	date := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	return doc.GenManTree(root, &doc.GenManHeader{Title: "TOKENCTL", Section: "1", Source: "tokenctl", Manual: "tokenctl", Date: &date}, man)
 }

@@ -25,6 +25,7 @@ Without an argument this is your own user token.`,
 			}
 			var found []token.Token
 			if len(args) == 0 && !t.choosesBeyondOwner() {
+				t.named = true
 				found, err = ownUserToken(ctx, s, t.owner)
 			} else {
 				found, err = t.find(ctx, a, s, args)

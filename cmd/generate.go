@@ -17,8 +17,8 @@ type generateOptions struct {
 	roles      []string
 }
 
-func (o *generateOptions) bind(a *app, c *cobra.Command, copies string) {
-	o.handover.bind(c, copies)
+func (o *generateOptions) bind(a *app, c *cobra.Command, copies ...string) {
+	o.handover.bind(c, copies...)
 	c.Flags().StringVar(&o.owner, "owner", "", "make it for somebody else (administrators): realm/name")
 	c.Flags().StringVar(&o.lifetime, "lifetime", "", "how long it lives, such as 7d, 12h (default: what policy says)")
 	c.RegisterFlagCompletionFunc("owner", a.completeOwners)
@@ -62,7 +62,7 @@ once and cannot be shown again.`,
 			return runGenerate(c.Context(), a, &o, token.Spec{Kind: token.User})
 		},
 	}
-	o.bind(a, c, "pass, code or pair")
+	o.bind(a, c, "pass", "code", "pair")
 	return c
 }
 
@@ -115,7 +115,7 @@ func runGenerate(ctx context.Context, a *app, o *generateOptions, spec token.Spe
 			return err
 		}
 	}
-	tokens, err := a.service(ctx)
+	tokens, err := a.growing(ctx)
 	if err != nil {
 		return err
 	}

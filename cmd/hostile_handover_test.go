@@ -75,6 +75,57 @@ func TestHostileStdout(t *testing.T) {
 	}
 }
 
+// A rotation that is taken back has not happened: a secret that was still good
+// for a while before it is so again.
+func TestHostileRotationTakenBack(t *testing.T) {
+	t.Parallel()
+	m, s := seeded(t)
+	second := m.must("", "rotate", "ci", "--grace", "1d")
+	m.must(s.refresh, "verify")
+	for _, args := range [][]string{{"rotate", "ci"}, {"rotate", "ci", "--grace", "1h"}, {"rotate", "ci", "--until-used"}} {
+		m.ends(m.runWith(func(c *exec.Cmd) { deaf["full"](t, m, c) }, args...), 1, "could not be written")
+		m.must(s.refresh, "verify")
+		m.must(second, "verify")
+	}
+	third := m.must("", "rotate", "ci")
+	m.must(third, "verify")
+	m.ends(m.run(s.refresh, "verify"), 3)
+	m.ends(m.run(second, "verify"), 3)
+}
+
+// A signal that meets a secret on its way out: either somebody has read it, or
+// it is taken back.
+func TestHostileSignalWhileHandingOver(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		m, s := seeded(t)
+		for _, args := range [][]string{{"generate", "refresh", "new"}, {"rotate", "ci"}} {
+			r, w := fullPipe(t)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			c := m.command(ctx, args...)
+			var stderr bytes.Buffer
+			c.Stdout, c.Stderr = w, &stderr
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			eventually(t, "the token is made", func() bool { return inWrite(itoa(c.Process.Pid)) })
+			c.Process.Signal(sig)
+			time.Sleep(50 * time.Millisecond)
+			r.Close()
+			c.Wait()
+			if code := c.ProcessState.ExitCode(); ctx.Err() != nil || code != 130 || !strings.Contains(stderr.String(), "interrupted") {
+				t.Errorf("%v, %v: exit %d: %s", args, sig, code, stderr.String())
+			}
+			cancel()
+		}
+		m.must(s.refresh, "verify")
+		if left := m.must("", "list", "-o", "jsonl", "--jq", ".name"); strings.Contains(left, "new") {
+			t.Errorf("%v: tokens are %q", sig, left)
+		}
+	}
+}
+
 // A file that is there is never written to, whatever it is, and no secret is
 // made for it.
 func TestHostileOutputFile(t *testing.T) {
@@ -163,7 +214,7 @@ func TestHostileSignals(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := state(t, m.folder())
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		for _, args := range [][]string{
 			{"verify"},
 			{"exchange", "-"},

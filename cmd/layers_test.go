@@ -39,7 +39,7 @@ var layers = []layer{
 	{name: "signer", ours: "token keyfile store", outside: "github.com/go-jose/go-jose/v4"},
 
 	{name: "authority", ours: "secret keyfile token store audit directory provision signer"},
-	{name: "authority/authoritytest", ours: "secret token store authority", outside: suite},
+	{name: "authority/authoritytest", ours: "secret token store audit authority", outside: suite},
 	{name: "orphans", ours: "token store audit directory authority"},
 	{name: "httpapi", ours: "secret token authority orphans signer"},
 	{name: "metrics", ours: "token", outside: "github.com/prometheus/client_golang"},

@@ -37,6 +37,9 @@ are read; -o jsonl and -o csv begin before the last token was read.`,
 			}
 			chosen.Ended = ended
 			kind := render.Tokens()
+			if ended {
+				kind = kind.With("REVOKED", "REASON")
+			}
 			if chosen.Owner == me.Owner {
 				kind = kind.Without("OWNER")
 			}

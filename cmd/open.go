@@ -16,15 +16,24 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
+// creation says when a store that is not there may be made.
+type creation int
+
+const (
+	createNever  creation = iota // asking about a credential: nobody can tell
+	createFresh                  // looking at and ending tokens: only where nothing is left of another
+	createAlways                 // adding to it
+)
+
 // openLocal opens the local file and its key file, and makes them on first
 // use. The lock is taken for single transactions only, never across a prompt
 // or the writing of an answer.
-func openLocal(a *app, create bool) (authority.Service, func() error, error) {
+func openLocal(a *app, may creation) (authority.Service, func() error, error) {
 	path, err := storePath(a.settings.Store())
 	if err != nil {
 		return nil, nil, err
 	}
-	keys, err := openFiles(path, create)
+	keys, err := openFiles(path, may)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -40,23 +49,27 @@ func openLocal(a *app, create bool) (authority.Service, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	local := authority.New(authority.Options{Store: s, Keys: keys, Warn: a.warn})
+	caller := authority.Caller{Owner: owner, Via: via, FileOwner: true}
+	local := authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Warn: a.warn})
 	end := func() error {
 		if local.Wrote() {
-			// Nobody else looks after a local file. What is left is for next time.
-			if _, err := local.Maintain(context.Background()); err != nil {
+			// Nobody else looks after a local file. What is left after a moment
+			// is for next time.
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second/2)
+			defer cancel()
+			if _, err := local.Maintain(ctx); err != nil && ctx.Err() == nil {
 				a.warn(err)
 			}
 		}
 		return s.Close()
 	}
-	return local.As(authority.Caller{Owner: owner, Via: via, FileOwner: true}), end, nil
+	return local.As(caller), end, nil
 }
 
 // openFiles opens the key file of a store, and makes both where neither is
 // there. The key file comes first: a store without one is lost, a key file
 // without a store is not.
-func openFiles(path string, create bool) (*keyfile.Keys, error) {
+func openFiles(path string, may creation) (*keyfile.Keys, error) {
 	keyPath := keyFilePath(path)
 	_, err := os.Lstat(path)
 	switch {
@@ -65,8 +78,21 @@ func openFiles(path string, create bool) (*keyfile.Keys, error) {
 		return keys, keyError(err)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, token.Errorf(token.ErrCannotTell, "the store cannot be reached: %w", err)
-	case !create:
+	case may == createNever:
 		return nil, token.Errorf(token.ErrCannotTell, "there is no store at %s", path).WithHint("the first tokenctl generate makes it; --store names another place")
+	case may == createFresh:
+		// A key file without its store says that there was one, unless somebody
+		// is making both at this moment.
+		if _, err := os.Lstat(keyPath); !errors.Is(err, fs.ErrNotExist) {
+			for range 20 {
+				time.Sleep(25 * time.Millisecond)
+				if _, err := os.Lstat(path); err == nil {
+					return openFiles(path, createNever)
+				}
+			}
+			return nil, token.Errorf(token.ErrCannotTell, "there is no store at %s, but its key file %s is there", path, keyPath).
+				WithHint("put the store back; or tokenctl generate begins a new one")
+		}
 	}
 	keys, err := keyfile.Create(keyPath, time.Now())
 	if err != nil {
@@ -111,16 +137,16 @@ func storePath(setting string) (string, error) {
 }
 
 func defaultStorePath() (string, error) {
-	dir := os.Getenv("XDG_DATA_HOME")
+	dir, from := os.Getenv("XDG_DATA_HOME"), "XDG_DATA_HOME"
 	if dir == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
 			return "", token.Errorf(token.ErrUsage, "there is no home folder: %w", err).WithHint("set HOME, or name the file: --store bolt:///path/tokens.db")
 		}
-		dir = filepath.Join(home, ".local", "share")
+		dir, from = filepath.Join(home, ".local", "share"), "the home folder's"
 	}
 	if !filepath.IsAbs(dir) {
-		return "", token.Errorf(token.ErrUsage, "XDG_DATA_HOME %q is not an absolute path", dir)
+		return "", token.Errorf(token.ErrUsage, "%s %q is not an absolute path", from, dir)
 	}
 	return filepath.Join(dir, "tokenctl", "tokens.db"), nil
 }

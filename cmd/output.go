@@ -7,6 +7,10 @@ import (
 	"io"
 	"iter"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -76,25 +80,25 @@ func written(err error) error {
 // it: stdout, a file, the clipboard.
 type handover struct {
 	copy   string
+	copies []string // what --copy may be
 	noCopy bool
 	file   string
 }
 
-func (h *handover) bind(c *cobra.Command, what string) {
+func (h *handover) bind(c *cobra.Command, copies ...string) {
+	h.copies = copies
 	f := c.Flags()
-	f.StringVar(&h.copy, "copy", "", "put this on the clipboard, also without a terminal: "+what)
+	f.StringVar(&h.copy, "copy", "", "put this on the clipboard, also without a terminal: "+strings.Join(copies, " or "))
 	f.BoolVar(&h.noCopy, "no-copy", false, "leave the clipboard alone")
 	f.StringVar(&h.file, "output-file", "", "write the secret to a new file (0600) instead of standard output")
-	c.RegisterFlagCompletionFunc("copy", cobra.FixedCompletions([]string{"pass", "code", "pair"}, cobra.ShellCompDirectiveNoFileComp))
+	c.RegisterFlagCompletionFunc("copy", cobra.FixedCompletions(copies, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // check says before anything is made whether the secret could be handed over
 // as asked.
 func (h *handover) check(a *app) error {
-	switch h.copy {
-	case "", "pass", "code", "pair":
-	default:
-		return token.Errorf(token.ErrUsage, "--copy %q is not pass, code or pair", h.copy)
+	if h.copy != "" && !slices.Contains(h.copies, h.copy) {
+		return token.Errorf(token.ErrUsage, "--copy %q is not %s", h.copy, strings.Join(h.copies, " or "))
 	}
 	if h.copy != "" && h.noCopy {
 		return token.Errorf(token.ErrUsage, "--copy and --no-copy exclude each other")
@@ -116,8 +120,17 @@ func errFileThere(path string) error {
 // taken back: nobody is left with a live token that nobody saw, and where it
 // replaced a secret, that one stays.
 func (a *app) handOver(ctx context.Context, tokens authority.Tokens, h *handover, issued authority.Issued) error {
+	shown := false
+	defer func() {
+		if p := recover(); p != nil {
+			if !shown {
+				_ = tokens.TakeBack(context.WithoutCancel(ctx), issued.Token.Ref())
+			}
+			panic(p)
+		}
+	}()
 	err := a.showSecret(ctx, h, issued)
-	if err == nil {
+	if shown = err == nil; shown {
 		a.copyIssued(ctx, h, issued)
 		return nil
 	}
@@ -167,8 +180,25 @@ func toNewFile(path string, write func(io.Writer) error) error {
 	if closeErr := f.Close(); err == nil {
 		err = written(closeErr)
 	}
+	if err == nil {
+		err = written(syncFolder(filepath.Dir(path)))
+	}
 	if err != nil {
 		os.Remove(path)
+	}
+	return err
+}
+
+// syncFolder makes a new name in a folder durable. A folder that cannot be
+// read, and a system that does not know how, are no reason to fail.
+func syncFolder(folder string) error {
+	f, err := os.Open(folder)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if err := f.Sync(); !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOSPC) {
+		return nil
 	}
 	return err
 }

@@ -68,7 +68,7 @@ used. Several tokens come one to a line; each secret holds its token's id.`,
 		},
 	}
 	t.bind(a, c)
-	h.bind(c, "pass, code or pair")
+	h.bind(c, "pass", "code", "pair")
 	c.Flags().StringVar(&grace, "grace", "", "how long the old secret goes on working, such as 24h")
 	c.Flags().BoolVar(&untilUsed, "until-used", false, "the old secret works until the new one is first used")
 	return c

@@ -1,6 +1,7 @@
 package cmd_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -15,8 +16,11 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/itchyny/gojq"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tokenctl/tokenctl/testdata/needs"
 )
 
 // TestScripts runs testdata/script: sessions with tokenctl, each in an empty
@@ -317,4 +321,102 @@ func scriptState(ts *testscript.TestScript, neg bool, args []string) {
 		all.WriteString("$ tokenctl " + command + "\n" + ts.ReadFile("stdout"))
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(all.String()), 0o600))
+}
+
+// pyJWT verifies the access tokens on stdin with the key set in the file, as a
+// service would that knows nothing of us, and prints header and claims.
+const pyJWT = `
+import json, sys, jwt
+keys = {k.key_id: k for k in jwt.PyJWKSet.from_dict(json.load(open(sys.argv[1]))).keys}
+for line in sys.stdin:
+    aud, issuer, token = line.split()
+    header = jwt.get_unverified_header(token)
+    key = keys[header["kid"]]
+    claims = jwt.decode(token, key.key, algorithms=[header["alg"]], audience=aud, issuer=issuer,
+                        options={"require": ["exp", "iat", "nbf", "aud", "iss", "sub", "jti", "client_id"]})
+    try:
+        jwt.decode(token[:-9] + ("A" if token[-9] != "A" else "B") + token[-8:], key.key, algorithms=[header["alg"]], audience=aud)
+        sys.exit("a changed signature is taken")
+    except jwt.InvalidSignatureError:
+        pass
+    print(json.dumps({"header": header, "claims": claims, "alg": key._jwk_data["alg"]}))
+`
+
+// Another library, in another language, verifies our access tokens with our
+// key set, and finds in them what RFC 9068 and the product promise.
+func TestAccessTokensInPython(t *testing.T) {
+	t.Parallel()
+	python := needs.Program(t, "/usr/bin/python3")
+	if err := exec.CommandContext(t.Context(), python, "-c", "import jwt, cryptography").Run(); err != nil {
+		needs.Missing(t, "python3-jwt and python3-cryptography are not installed")
+	}
+	home := t.TempDir()
+	var tokens strings.Builder
+	algorithms := []string{"EdDSA", "ES256", "RS256"}
+	for _, alg := range algorithms {
+		name := "in-" + strings.ToLower(alg)
+		tokenctl(t, home, "", "admin", "connection", "add", name, "--algorithm", alg, "--entity-id", "https://api.example.org/"+alg)
+		refresh := tokenctl(t, home, "", "generate", "refresh", name, "--connection", name, "--role", "reader", "--role", "writer")
+		tokens.WriteString("https://api.example.org/" + alg + " http://127.0.0.1:8470 " + tokenctl(t, home, refresh, "exchange") + "\n")
+	}
+	jwks := filepath.Join(home, "jwks.json")
+	if err := os.WriteFile(jwks, []byte(tokenctl(t, home, "", "admin", "key", "jwks")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), python, "-c", pyJWT, jwks)
+	c.Stdin = strings.NewReader(tokens.String())
+	var stderr strings.Builder
+	c.Stderr = &stderr
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("PyJWT does not verify: %v\n%s", err, stderr.String())
+	}
+	seen := map[string]bool{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var got struct {
+			Header struct{ Typ, Alg, Kid string }
+			Claims struct {
+				Iss, Sub, Jti, Scope string
+				ClientID             string `json:"client_id"`
+				Aud                  any
+				Exp, Iat, Nbf        int64
+				Roles                any `json:"urn:identify:rest-api:role"`
+			}
+			Alg string
+		}
+		if err := dec.Decode(&got); err != nil {
+			t.Fatal(err)
+		}
+		alg := algorithms[len(seen)]
+		want := got
+		want.Header.Typ, want.Header.Alg, want.Alg = "at+jwt", alg, alg
+		want.Claims.Sub, want.Claims.ClientID = "local/"+systemUserName(), "in-"+strings.ToLower(alg)
+		want.Claims.Aud, want.Claims.Roles, want.Claims.Scope = "https://api.example.org/"+alg, []any{"reader", "writer"}, "reader writer"
+		want.Claims.Exp, want.Claims.Nbf = got.Claims.Iat+3600, got.Claims.Iat
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", alg, diff)
+		}
+		if got.Header.Kid == "" || seen[got.Claims.Jti] {
+			t.Errorf("%s: kid %q, jti %q", alg, got.Header.Kid, got.Claims.Jti)
+		}
+		seen[got.Claims.Jti] = true
+	}
+	if len(seen) != len(algorithms) {
+		t.Errorf("PyJWT saw %d tokens, not %d", len(seen), len(algorithms))
+	}
+}
+
+// tokenctl runs a command that must succeed, and returns its answer.
+func tokenctl(t *testing.T, home, stdin string, args ...string) string {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), "tokenctl", args...)
+	c.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
+	c.Stdin = strings.NewReader(stdin)
+	var stderr strings.Builder
+	c.Stderr = &stderr
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("tokenctl %q: %v\n%s", args, err, stderr.String())
+	}
+	return strings.TrimSuffix(string(out), "\n")
 }

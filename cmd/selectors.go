@@ -124,15 +124,17 @@ func (s *selectorFlags) timed(sel *token.Selector, now time.Time) error {
 }
 
 // parseTime reads RFC 3339, a date (midnight UTC), or a distance from now such
-// as 90d: ahead of it or behind it.
+// as 90d: ahead of it or behind it. The zero time, which would stand for no
+// limit at all, is no time, and neither is what RFC 3339 cannot write in UTC.
 func parseTime(s string, now time.Time, ahead bool) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		if t = t.UTC(); t.Year() < 0 || t.Year() > 9999 { // its offset led beyond what RFC 3339 can write
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		t, err = time.Parse(time.DateOnly, s)
+	}
+	if err == nil {
+		if t = t.UTC(); t.IsZero() || t.Year() < 0 || t.Year() > 9999 {
 			return time.Time{}, token.Errorf(token.ErrUsage, "%q is not a time", s)
 		}
-		return t, nil
-	}
-	if t, err := time.Parse(time.DateOnly, s); err == nil {
 		return t, nil
 	}
 	d, err := token.ParseDuration(s)

@@ -43,7 +43,7 @@ var allSettings = []setting{
 	{name: "no-input", value: false, help: "never ask", flag: true},
 	{name: "timeout", value: time.Second, help: "how long to wait for the file's lock", file: true, flag: true},
 	{name: "clipboard", value: "auto", help: "clipboard: auto, off or osc52", file: true},
-	{name: "clipboard-timeout", value: terminal.DefaultClearAfter, help: "how long a secret stays on the clipboard", file: true},
+	{name: "clipboard_timeout", value: terminal.DefaultClearAfter, help: "how long a secret stays on the clipboard", file: true},
 }
 
 // settings is the only place that knows viper.
@@ -86,6 +86,9 @@ func (s *settings) bind(flags *pflag.FlagSet) {
 // load reads the config file and checks what has a form.
 func (s *settings) load() error {
 	path, explicit := s.configPath()
+	if path != "" && !explicit && !filepath.IsAbs(path) { // of whatever folder we happen to be in
+		return token.Errorf(token.ErrUsage, "the config file %q is not an absolute path", path).WithHint("set XDG_CONFIG_HOME or HOME to one")
+	}
 	if path != "" {
 		values, err := readConfig(path)
 		switch {
@@ -154,7 +157,7 @@ type fileConfig struct {
 	Color            *string `yaml:"color"`
 	Timeout          *string `yaml:"timeout"`
 	Clipboard        *string `yaml:"clipboard"`
-	ClipboardTimeout *string `yaml:"clipboard-timeout"`
+	ClipboardTimeout *string `yaml:"clipboard_timeout"`
 }
 
 // readConfig reads a config file strictly: an unknown key is an error that
@@ -229,7 +232,7 @@ func (s *settings) Verbose() bool                   { return s.v.GetBool("verbos
 func (s *settings) Yes() bool                       { return s.v.GetBool("yes") }
 func (s *settings) NoInput() bool                   { return s.v.GetBool("no-input") }
 func (s *settings) Timeout() time.Duration          { return s.v.GetDuration("timeout") }
-func (s *settings) ClipboardTimeout() time.Duration { return s.v.GetDuration("clipboard-timeout") }
+func (s *settings) ClipboardTimeout() time.Duration { return s.v.GetDuration("clipboard_timeout") }
 
 // Format is the output format; nothing set is the table.
 func (s *settings) Format() (render.Format, error) {

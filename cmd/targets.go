@@ -22,6 +22,7 @@ import (
 type targets struct {
 	selectorFlags
 	dryRun bool
+	named  bool // on the command line, or the one user token of delete
 }
 
 func (t *targets) bind(a *app, c *cobra.Command) {
@@ -42,6 +43,7 @@ func (t *targets) find(ctx context.Context, a *app, s tokensAndMe, args []string
 	case len(args) > 0 && t.choosesBeyondOwner():
 		return nil, token.Errorf(token.ErrUsage, "name tokens or choose them by flags, not both")
 	case len(args) > 0:
+		t.named = true
 		var found []token.Token
 		for _, arg := range args {
 			tok, err := resolve(ctx, s, t.owner, arg)
@@ -93,7 +95,7 @@ func resolve(ctx context.Context, s tokensAndMe, owner, arg string) (token.Token
 		if err != nil {
 			return token.Token{}, err
 		}
-		return s.Get(ctx, id)
+		return getOf(ctx, s, owner, id)
 	}
 	if err := token.CheckName("token name", arg); err != nil {
 		return token.Token{}, err
@@ -106,6 +108,19 @@ func resolve(ctx context.Context, s tokensAndMe, owner, arg string) (token.Token
 		return tok, err // a live name is unique
 	}
 	return token.Token{}, token.Errorf(token.ErrNotFound, "%s has no live token named %q", o, arg).WithHint("tokenctl list shows names and ids")
+}
+
+// getOf reads the token of an id; with an owner it has to be theirs.
+func getOf(ctx context.Context, s authority.Tokens, owner string, id token.ID) (token.Token, error) {
+	t, err := s.Get(ctx, id)
+	if err != nil || owner == "" {
+		return t, err
+	}
+	o, err := token.ParseOwner(owner)
+	if err == nil && t.Owner != o {
+		err = token.Errorf(token.ErrNotFound, "%s has no token %s", o, id)
+	}
+	return t, err
 }
 
 // ownerOrMe is the owner that a flag names, or the caller.
@@ -151,7 +166,7 @@ func (t *targets) change(ctx context.Context, a *app, s tokensAndMe, found []tok
 // command line, and asks. One token that was named goes through without a
 // question where nobody can be asked; several need a yes.
 func (t *targets) ask(ctx context.Context, a *app, found []token.Token, verb string) error {
-	several := len(found) > 1 || t.choosesBeyondOwner()
+	several := len(found) > 1 || !t.named
 	if !several && !a.interactive() {
 		return nil
 	}

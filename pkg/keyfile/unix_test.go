@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/testdata/needs"
 )
 
 // TestMain makes of the test binary what the tests start as other processes.
@@ -222,7 +223,7 @@ func TestNotRegular(t *testing.T) {
 
 func TestOtherOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give a file away")
+		needs.Missing(t, "only root can give a file away")
 	}
 	k, path := create(t)
 	if err := os.Chown(path, 4711, -1); err != nil {

@@ -312,6 +312,28 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// A length or count that goes beyond the value is damage, and no reason to ask
+// for memory.
+func TestLengthsBeyondTheValue(t *testing.T) {
+	for _, n := range []uint64{4, 5, 1 << 31, 1 << 40, math.MaxInt64, math.MaxUint64} {
+		value := store.Marshal(store.NewKey('k'), 1, func(e *store.Encoder) {
+			e.Uint(n)
+			for range 3 {
+				e.Raw(0)
+			}
+		})
+		for what, read := range map[string]func(*store.Decoder){
+			"text":  func(d *store.Decoder) { _ = d.String() },
+			"bytes": func(d *store.Decoder) { d.Bytes() },
+			"roles": func(d *store.Decoder) { d.Roles() },
+		} {
+			if err := store.Unmarshal(store.NewKey('k'), value, 1, read); !errors.Is(err, store.ErrDamaged) {
+				t.Errorf("%d %s of 3 bytes: %v", n, what, err)
+			}
+		}
+	}
+}
+
 // FuzzDecode reads any fields, with the right checksum, as every kind of
 // record. They are read or damaged; reading costs no more memory than the
 // value accounts for; and what was read can be written and is read as the same.

@@ -210,6 +210,12 @@ var someRecord = rapid.Custom(func(t *rapid.T) token.Record {
 	if rapid.Bool().Draw(t, "own") {
 		r.CreatedBy = r.Owner
 	}
+	if rapid.Bool().Draw(t, "with undo") {
+		r.Undo = &token.RotationState{
+			RotatedAt: someTime.Draw(t, "rotated before"), Previous: someBytes.Draw(t, "previous before"),
+			PreviousUntil: someTime.Draw(t, "grace before"), PreviousUntilUsed: rapid.Bool().Draw(t, "used before"),
+		}
+	}
 	// What goes with a suspension, revocation or rotation is only there with it.
 	if !r.SuspendedAt.IsZero() {
 		r.SuspendedUntil = someTime.Draw(t, "until")
@@ -244,7 +250,8 @@ var somePolicy = rapid.Custom(func(t *rapid.T) token.Policy {
 		UserTokenLifetime: someDuration.Draw(t, "user"), ServiceTokenLifetime: someDuration.Draw(t, "service"),
 		RefreshTokenLifetime: someDuration.Draw(t, "refresh"), RefreshTokenMaxLifetime: someDuration.Draw(t, "max"),
 		AccessTokenMaxLifetime: someDuration.Draw(t, "access"), RefreshTokens: token.RefreshTokens(someText.Draw(t, "who")),
-		Issuer: someText.Draw(t, "issuer"), Retention: someDuration.Draw(t, "retention"), Revision: rapid.Uint64().Draw(t, "revision"),
+		Issuer: someText.Draw(t, "issuer"), Retention: someDuration.Draw(t, "retention"),
+		LongestAccessLifetime: someDuration.Draw(t, "longest"), Revision: rapid.Uint64().Draw(t, "revision"),
 	}
 })
 

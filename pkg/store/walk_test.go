@@ -34,6 +34,10 @@ func crowd(t *testing.T, s store.Store, o token.Owner, n int) []token.Token {
 		if i%100 > 50 {
 			rec.Roles = []token.Role{"reader", token.Role(fmt.Sprint("role", i))}
 		}
+		if i%5 == 0 {
+			rec.RotatedAt, rec.Previous, rec.PreviousUntil = rec.CreatedAt, rec.Verifier, at(5)
+			rec.Undo = &token.RotationState{RotatedAt: at(1), Previous: rec.Verifier}
+		}
 		all[i].Record = rec
 		if i%7 == 0 {
 			all[i].LastUsedAt, all[i].LastUsedFrom = at(i+1), fmt.Sprint("host", i)
@@ -55,7 +59,7 @@ func crowd(t *testing.T, s store.Store, o token.Owner, n int) []token.Token {
 		})
 	}
 	for i := range all {
-		all[i].Verifier = nil
+		all[i].Verifier, all[i].Previous, all[i].Undo = nil, nil, nil
 	}
 	return all
 }
@@ -78,7 +82,7 @@ func same(t *testing.T, what string, got, want []token.Token) {
 	}
 	for i := range got {
 		g, w := &got[i], &want[i]
-		if g.ID != w.ID || g.LastUsedAt != w.LastUsedAt || g.LastUsedFrom != w.LastUsedFrom || !slices.Equal(g.Roles, w.Roles) || g.Verifier != nil ||
+		if g.ID != w.ID || g.LastUsedAt != w.LastUsedAt || g.LastUsedFrom != w.LastUsedFrom || !slices.Equal(g.Roles, w.Roles) || g.Verifier != nil || g.Previous != nil || g.Undo != nil ||
 			i%17 == 0 && !reflect.DeepEqual(g, w) {
 			t.Fatalf("%s: token %d differs:\n%s", what, i, cmp.Diff(*w, *g))
 		}

@@ -25,6 +25,7 @@ func TestParseDuration(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "7", "d", "7 d", " 7d", "7d ", "-7d", "+7d", "1.5h", "1,5h", "7D", "7y", "7ms", "7µs", "7d3", "7d-1h", "d7", "７d", "1e9s", "0x1s", "1_0s",
 		"9223372037s", "106752d", "15251w", "9223372036854775807s", "9223372036854775808s", "18446744073709551617s",
+		"18446744074s", "213504d", "30501w", // over 64 bits by little
 		"106751d24h", "9223372036s1s", strings.Repeat("9", 1000) + "d", "7d\n", "7\x00d", "never", "unlimited",
 	} {
 		if d, err := token.ParseDuration(text); !errors.Is(err, token.ErrUsage) || d != 0 {

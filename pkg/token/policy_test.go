@@ -129,6 +129,15 @@ func TestPolicyCheck(t *testing.T) {
 	if err := p.Check(); !errors.Is(err, token.ErrUsage) {
 		t.Errorf("a default over the maximum: %v", err)
 	}
+	p = token.DefaultPolicy()
+	p.Retention = token.MinRetention
+	if err := p.Check(); err != nil {
+		t.Error(err)
+	}
+	p.Retention -= time.Second
+	if err := p.Check(); !errors.Is(err, token.ErrUsage) {
+		t.Errorf("a retention that erases the trail: %v", err)
+	}
 }
 
 func TestConnectionCheck(t *testing.T) {

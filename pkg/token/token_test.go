@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"slices"
@@ -60,6 +61,7 @@ func full() token.Record {
 		ID: token.ID{1}, Kind: token.Refresh, Owner: alice, Name: "ci", Service: "imap", Connection: "default", Audience: "urn:x:y", Roles: []token.Role{"reader"},
 		CreatedAt: at(0), CreatedBy: alice, ExpiresAt: at(60), SuspendedAt: at(1), SuspendedUntil: at(2),
 		RotatedAt: at(3), Verifier: secret.Verifier{1}, Previous: secret.Verifier{2}, PreviousUntil: at(4), PreviousUntilUsed: true,
+		Undo:       &token.RotationState{RotatedAt: at(2), Previous: secret.Verifier{3}, PreviousUntil: at(9)},
 		LastChange: token.Rotated, Revision: 7,
 	}
 }
@@ -70,7 +72,7 @@ func TestBury(t *testing.T) {
 	if rec.StatusAt(at(50)) != token.Revoked || rec.RevokedAt != at(50) || rec.RevokedBy != by || rec.RevokedReason != "lost" {
 		t.Errorf("the tombstone says %s, %s, %s, %q", rec.StatusAt(at(50)), rec.RevokedAt, rec.RevokedBy, rec.RevokedReason)
 	}
-	if rec.Verifier != nil || rec.Previous != nil || !rec.PreviousUntil.IsZero() || rec.PreviousUntilUsed {
+	if rec.Verifier != nil || rec.Previous != nil || rec.Undo != nil || !rec.PreviousUntil.IsZero() || rec.PreviousUntilUsed {
 		t.Errorf("the tombstone can verify: %+v", rec)
 	}
 	if rec.ID != full().ID || rec.Owner != alice || rec.Name != "ci" || rec.CreatedAt != at(0) || rec.ExpiresAt != at(60) {
@@ -81,17 +83,28 @@ func TestBury(t *testing.T) {
 func TestNewTokenShowsNoVerifier(t *testing.T) {
 	rec := full()
 	shown := token.NewToken(rec, at(60))
-	if shown.Verifier != nil || shown.Previous != nil {
+	if shown.Verifier != nil || shown.Previous != nil || shown.Undo != nil {
 		t.Error("a verifier is shown")
 	}
 	if shown.Status != token.Expired || shown.Name != "ci" {
 		t.Errorf("shown is %+v", shown)
 	}
-	if rec.Verifier == nil || rec.Previous == nil {
+	if rec.Verifier == nil || rec.Previous == nil || rec.Undo == nil {
 		t.Error("showing has changed the record")
 	}
 	if rec.Ref() != (token.Ref{ID: token.ID{1}, Revision: 7}) {
 		t.Errorf("the reference is %+v", rec.Ref())
+	}
+}
+
+func TestRotationState(t *testing.T) {
+	rec, other := full(), token.Record{}
+	other.SetRotationState(rec.RotationState())
+	if other.RotatedAt != rec.RotatedAt || !bytes.Equal(other.Previous, rec.Previous) || other.PreviousUntil != rec.PreviousUntil || other.PreviousUntilUsed != rec.PreviousUntilUsed {
+		t.Errorf("the state put back is %+v", other)
+	}
+	if other.SetRotationState(token.RotationState{}); !other.RotatedAt.IsZero() || other.Previous != nil || !other.PreviousUntil.IsZero() || other.PreviousUntilUsed {
+		t.Errorf("no state put back is %+v", other)
 	}
 }
 
@@ -207,6 +220,10 @@ func TestErrors(t *testing.T) {
 	err := token.Errorf(token.ErrCannotTell, "writing %s: %w", "x", cause).WithHint("free %d bytes", 7)
 	if err.Error() != "writing x: disk full" || err.Hint != "free 7 bytes" || !errors.Is(err, token.ErrCannotTell) || !errors.Is(err, cause) {
 		t.Errorf("%+v", err)
+	}
+	both := token.Errorf(token.ErrUsage, "%w and %w", cause, token.ErrNotFound)
+	if !errors.Is(both, token.ErrUsage) || !errors.Is(both, cause) || !errors.Is(both, token.ErrNotFound) {
+		t.Errorf("of two causes one is lost: %+v", both)
 	}
 	plain := token.Errorf(token.ErrNotFound, "there is no %d%%", 7)
 	if plain.Error() != "there is no 7%" || plain.Cause != nil || !errors.Is(plain, token.ErrNotFound) || errors.Is(plain, token.ErrConflict) {

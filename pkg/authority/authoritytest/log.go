@@ -26,6 +26,12 @@ var storage = []rule{
 	{"Maintenance of what need not go changes nothing", maintainNothing},
 }
 
+// details are what the log must say of a change beside its object.
+var details = map[string]string{
+	"account.add": "person, no roles", "account.set": "person, no roles", "account.disable": "roles reader",
+	"connection.add": "urn:tokenctl:crm", "connection.set": "access lifetime 1h", "policy.set": "retention=100d",
+}
+
 func everyChange(w *world) {
 	var i authority.Issued
 	in := func(err error) { w.Helper(); w.must(err) }
@@ -67,6 +73,9 @@ func everyChange(w *world) {
 		}
 		e := done[0]
 		w.equal(c.action, []any{e.Action, e.Actor, e.Owner, e.Object, e.Time}, []any{c.action, c.actor, c.owner, c.object, w.second()})
+		if detail := details[c.action]; !strings.Contains(e.Detail, detail) {
+			w.Errorf("%s has the detail %q, without %q", c.action, e.Detail, detail)
+		}
 		if about := strings.HasPrefix(c.action, "token."); about && (e.Token != i.Token.ID || e.Kind != i.Token.Kind.String()) || !about && !e.Token.IsZero() {
 			w.Errorf("%s is about the token %s, a %s", c.action, e.Token, e.Kind)
 		}

@@ -24,6 +24,8 @@ var rotating = []rule{
 var takingBack = []rule{
 	{"A Generate is undone", takeBackGenerate},
 	{"A Rotate is undone", takeBackRotate},
+	{"What the Rotate had replaced is as it was", takeBackGrace},
+	{"It gives a narrowed credential nothing wider", takeBackNarrowed},
 	{"It works for ten minutes", takeBackLate},
 	{"It works only while nothing else has changed the token", takeBackChanged},
 	{"A new secret that was used has arrived", takeBackUsed},
@@ -83,7 +85,8 @@ func rotateUntilUsed(w *world) {
 	w.use(first.Secret, "")  // the old one may be used
 	w.wait(3 * token.Day)
 	w.accepts(first.Secret)
-	w.use(second.Secret, "")
+	w.equal("the log", w.changes(func() { w.use(second.Secret, "") }), []string{"token.rotated-in"})
+	w.equal("the log, later", len(w.changes(func() { w.use(second.Secret, "") })), 0)
 	w.refuses(first.Secret, authority.WrongSecret)
 	w.accepts(second.Secret)
 
@@ -199,6 +202,46 @@ func takeBackRotate(w *world) {
 	}
 	w.wait(time.Hour)
 	w.accepts(first.Secret)
+}
+
+func takeBackGrace(w *world) {
+	w.until(w.second())
+	first := w.generate(w.alice, refresh())
+	second := w.rotate(first, authority.Rotation{Grace: time.Hour})
+	before := w.get(first.Token.ID)
+	w.wait(time.Minute)
+	third := w.rotate(second, authority.Rotation{Grace: 2 * time.Hour})
+	w.refuses(first.Secret, authority.WrongSecret)
+	w.must(w.alice.TakeBack(background, ref(third)))
+	after := w.get(first.Token.ID)
+	after.Revision, after.LastChange = before.Revision, before.LastChange
+	w.equal("the token", after, before)
+	w.accepts(first.Secret)
+	w.accepts(second.Secret)
+	w.refuses(third.Secret, authority.WrongSecret)
+	w.wait(59 * time.Minute)
+	w.refuses(first.Secret, authority.WrongSecret)
+	w.accepts(second.Secret)
+
+	// The same of one that was good until the next was used.
+	third = w.rotate(second, authority.Rotation{UntilUsed: true})
+	fourth := w.rotate(third, authority.Rotation{})
+	w.must(w.alice.TakeBack(background, ref(fourth)))
+	w.accepts(second.Secret)
+	w.use(third.Secret, "")
+	w.refuses(second.Secret, authority.WrongSecret)
+	w.accepts(third.Secret)
+}
+
+// takeBackNarrowed: the old secret that comes back has all rights of its token.
+func takeBackNarrowed(w *world) {
+	reader := w.narrowed("alice", "reader")
+	for _, spec := range []token.Spec{user(), refresh("reader", "writer")} {
+		i := w.rotate(w.generate(w.alice, spec), authority.Rotation{})
+		w.unchanged("taking back a wider secret", func() { w.fails(reader.TakeBack(background, ref(i)), token.ErrRefused) })
+	}
+	i := w.rotate(w.generate(w.alice, refresh("reader")), authority.Rotation{})
+	w.must(reader.TakeBack(background, ref(i)))
 }
 
 func takeBackLate(w *world) {

@@ -108,6 +108,11 @@ func verifyKinds(w *world) {
 		_, err := w.root.Exchange(background, authority.Exchange{RefreshToken: s})
 		w.fails(err, token.ErrRefused)
 	}
+	strong := secret.New(secret.StrongPassword, secret.NewID(w.now()))
+	for _, kinds := range [][]token.Kind{nil, {token.Service}} { // no service is named at which it could be good
+		_, err := w.root.Verify(background, authority.Presented{Credential: strong, Kinds: kinds})
+		w.fails(err, token.ErrRefused)
+	}
 	for _, s := range []secret.Secret{u.Secret, pair(u), a.Text} {
 		_, err := w.root.Exchange(background, authority.Exchange{RefreshToken: s})
 		w.fails(err, token.ErrRefused)

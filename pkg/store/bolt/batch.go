@@ -31,19 +31,12 @@ func (b *batch) run(fn func(store.Writer) error) error {
 	w := &writer{reader: reader{snapshot: b.snapshot}, batch: b, undoable: b.writes > 0}
 	kept := false
 	defer func() { // also when fn panics
-		w.ended = true
 		if !kept {
 			b.forget(w)
 		}
 	}()
-	if err := w.faultless(func() error { return fn(w) }); err != nil {
+	if err := w.run(fn); err != nil {
 		return err
-	}
-	if w.damage != nil {
-		return w.damage
-	}
-	if w.failed != nil {
-		return w.failed
 	}
 	kept = true
 	b.writes += w.writes
@@ -65,9 +58,8 @@ func (b *batch) begin() error {
 	return nil
 }
 
-// forget takes the writes of one Update out of the transaction. A file in
-// which damage was met is not written to: who knows what else a write would
-// destroy.
+// forget takes the writes of one Update out of the transaction. If damage was
+// met the transaction is given up, with what others wrote in it.
 func (b *batch) forget(w *writer) {
 	if w.damage == nil {
 		switch {
@@ -81,7 +73,6 @@ func (b *batch) forget(w *writer) {
 		}
 	}
 	b.spoiled = w.damage
-	b.store.halt(w.damage)
 	b.abandon()
 }
 
@@ -106,7 +97,7 @@ func (b *batch) commit() error {
 	// second fsync after one that failed proves nothing.
 	unknown := token.Errorf(store.ErrOutcomeUnknown, "whether %s holds the change is unknown: %w", b.file.path, err).
 		WithHint("look before you try again")
-	b.store.halt(unknown)
+	b.store.halted.CompareAndSwap(nil, unknown)
 	return unknown
 }
 
@@ -117,8 +108,6 @@ func (b *batch) abandon() {
 		b.snapshot = nil
 	}
 }
-
-func (s *Store) halt(why *token.Error) { s.halted.CompareAndSwap(nil, why) }
 
 // keep copies a key and its value to where they stay, one allocation for many.
 func (b *batch) keep(key, value []byte) []byte {

@@ -44,6 +44,8 @@ type Store struct {
 	group   group         // in exclusive mode
 	turn    chan struct{} // otherwise: holds one element while an Update runs
 
+	// sound is the last state of the file that was looked at as a whole.
+	sound atomic.Pointer[sound]
 	// halted says why no more writes are taken: a commit with an unknown
 	// outcome, or damage.
 	halted atomic.Pointer[token.Error]
@@ -60,7 +62,7 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the store in a file, which must be there ([Create] makes one). A
-// missing file is a [token.ErrNotFound] and an [io/fs.ErrNotExist]. A file
+// missing file is a [token.ErrCannotTell] and an [io/fs.ErrNotExist]. A file
 // that is damaged, that others can read or replace, that a newer tokenctl
 // made, or that somebody else holds for longer than the timeout is a
 // [token.ErrCannotTell], and is left as it is.

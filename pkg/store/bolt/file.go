@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -35,20 +37,22 @@ const schema = 1
 // Each call of bbolt here turns that into an error; after one that may have
 // held locks no call is made any more.
 type file struct {
-	path string
-	db   *bbolt.DB
-	f    *os.File // db's own
+	store *Store
+	path  string
+	db    *bbolt.DB
+	f     *os.File // db's own
+	pages pages    // as they were when it was opened
 
-	// mu is held around Begin and Rollback, so that nobody waits inside for a
-	// lock that a fault has left locked.
-	mu     sync.Mutex
-	broken error // Begin or Rollback has panicked: nothing more can be asked
-	stuck  bool  // Commit has panicked: Close would wait for ever
+	// begins is held around Begin, so that nobody waits inside for a lock that
+	// a fault has left locked.
+	begins sync.Mutex
+	broken atomic.Pointer[token.Error] // Begin or Rollback has panicked: nothing more can be asked
+	stuck  atomic.Bool                 // Commit has panicked: Close would wait for ever
 }
 
 // open opens the file for reading or writing, after the guard has seen it.
 func (s *Store) open(ctx context.Context, write bool) (_ *file, err error) {
-	f := &file{path: s.options.Path}
+	f := &file{store: s, path: s.options.Path}
 	options := bbolt.Options{
 		Timeout: s.options.LockTimeout, // for systems whose locks we leave to bbolt
 		NoSync:  s.options.NoSync,
@@ -64,7 +68,7 @@ func (s *Store) open(ctx context.Context, write bool) (_ *file, err error) {
 		NoStatistics: true,
 		ReadOnly:     !write,
 		OpenFile: func(string, int, os.FileMode) (_ *os.File, err error) {
-			f.f, err = s.guard(ctx, write)
+			f.f, f.pages, err = s.guard(ctx, write)
 			return f.f, err
 		},
 	}
@@ -88,31 +92,89 @@ func (s *Store) open(ctx context.Context, write bool) (_ *file, err error) {
 	default:
 		return nil, token.Errorf(token.ErrCannotTell, "%s cannot be opened: %w", f.path, err)
 	}
-	if err := f.check(s.options.Exclusive); err != nil {
-		return nil, errors.Join(err, f.db.Close())
+	if err := s.check(f); err != nil {
+		_ = f.close()
+		f.f = nil
+		return nil, err
 	}
 	return f, nil
 }
 
-// check reads the header, and where that is worth it the trees of all tables.
-func (f *file) check(everything bool) error {
-	return f.view(func(r store.Reader) error {
-		tx := r.(*reader).tx
-		b := tx.Bucket(header)
-		if b == nil || !bytes.Equal(b.Get(magicKey), magic) {
-			return token.Errorf(token.ErrCannotTell, "%s is a bbolt file, but not one of tokenctl", f.path).
-				WithHint("check the path")
+// sound is a state of a file whose trees have been looked at.
+type sound struct {
+	file os.FileInfo
+	txid uint64
+}
+
+// check looks at what bbolt is about to believe, as far as that was not done
+// before. Exclusive mode does it once. Shared mode does not do it in a big
+// file, where every verifying of a token would take longer the more there are.
+func (s *Store) check(f *file) error {
+	if !s.options.Exclusive && f.pages.end > smallFile {
+		return f.check(false)
+	}
+	now, err := f.f.Stat()
+	if err != nil {
+		return unopened(f.path, err)
+	}
+	last := s.sound.Load()
+	if last != nil && last.txid == f.pages.txid && os.SameFile(last.file, now) {
+		return f.check(false)
+	}
+	if err := f.check(true); err != nil {
+		return err
+	}
+	s.sound.Store(&sound{now, f.pages.txid})
+	return nil
+}
+
+// check reads the header and, if told to, the trees of all tables.
+func (f *file) check(trees bool) error {
+	if trees {
+		if err := f.pages.checkTree(f.pages.root); err != nil {
+			return damaged(f.path, err)
 		}
-		version, n := binary.Uvarint(b.Get(schemaKey))
-		switch {
-		case n <= 0 || version == 0:
-			return damaged(f.path, "its schema version is garbled")
-		case version > schema:
-			return token.Errorf(token.ErrCannotTell, "%s has schema version %d, this tokenctl knows %d", f.path, version, schema).
-				WithHint("a newer tokenctl has written it: use that one")
+	}
+	return f.view(func(r store.Reader) (err error) {
+		s := r.(*reader).snapshot
+		defer s.caught(&err)
+		if err := f.checkHeader(s.tx); err != nil || !trees {
+			return err
+		}
+		names := s.tx.Cursor()
+		for name, _ := names.First(); name != nil; name, _ = names.Next() {
+			b := s.tx.Bucket(name)
+			if b == nil {
+				return s.harmed("a table is none")
+			}
+			if root := uint64(b.Root()); root != 0 { // else it is inside its entry
+				if err := f.pages.checkTree(root); err != nil {
+					return s.harmed(err)
+				}
+			}
+			if k, _ := b.Cursor().First(); len(name) == 1 && k != nil && k[0] != name[0] {
+				return s.harmed(fmt.Sprintf("table %q has keys of another", name))
+			}
 		}
 		return nil
 	})
+}
+
+func (f *file) checkHeader(tx *bbolt.Tx) error {
+	b := tx.Bucket(header)
+	if b == nil || !bytes.Equal(b.Get(magicKey), magic) {
+		return token.Errorf(token.ErrCannotTell, "%s is a bbolt file, but not one of tokenctl", f.path).
+			WithHint("check the path")
+	}
+	version, n := binary.Uvarint(b.Get(schemaKey))
+	switch {
+	case n <= 0 || version == 0:
+		return damaged(f.path, "its schema version is garbled")
+	case version > schema:
+		return token.Errorf(token.ErrCannotTell, "%s has schema version %d, this tokenctl knows %d", f.path, version, schema).
+			WithHint("a newer tokenctl has written it: use that one")
+	}
+	return nil
 }
 
 func (f *file) view(fn func(store.Reader) error) error {
@@ -121,30 +183,27 @@ func (f *file) view(fn func(store.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	r := &reader{snapshot: &snapshot{file: f, tx: tx}}
-	defer func() {
-		r.ended = true
-		f.rollback(tx)
-	}()
-	if err := r.faultless(func() error { return fn(r) }); err != nil {
-		return err
-	}
-	if r.damage != nil {
-		return r.damage
-	}
-	return nil
+	defer f.rollback(tx)
+	both := struct {
+		snapshot
+		reader
+	}{snapshot: snapshot{file: f, tx: tx}}
+	r := &both.reader
+	r.snapshot = &both.snapshot
+	return r.run(fn)
 }
 
 func (f *file) begin(write bool) (tx *bbolt.Tx, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.broken != nil {
-		return nil, f.broken
+	f.begins.Lock()
+	defer f.begins.Unlock()
+	if err := f.broken.Load(); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			f.broken = damaged(f.path, p)
-			err = f.broken
+			broken := f.harmed(p)
+			f.broken.Store(broken)
+			err = broken
 		}
 	}()
 	if tx, err = f.db.Begin(write); err != nil {
@@ -153,15 +212,15 @@ func (f *file) begin(write bool) (tx *bbolt.Tx, err error) {
 	return tx, nil
 }
 
+// rollback takes no lock of ours: a Begin may be waiting under it for a writer
+// who makes the file grow, and that one waits for this reader to end.
 func (f *file) rollback(tx *bbolt.Tx) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.broken != nil {
+	if f.broken.Load() != nil {
 		return
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			f.broken = damaged(f.path, p)
+			f.broken.Store(f.harmed(p))
 		}
 	}()
 	_ = tx.Rollback() // says at most that the transaction has ended
@@ -170,19 +229,15 @@ func (f *file) rollback(tx *bbolt.Tx) {
 func (f *file) commit(tx *bbolt.Tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			f.mu.Lock()
-			f.stuck = true
-			f.mu.Unlock()
-			err = damaged(f.path, p)
+			f.stuck.Store(true)
+			err = f.harmed(p)
 		}
 	}()
 	return tx.Commit()
 }
 
 func (f *file) close() (err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.broken != nil || f.stuck {
+	if f.broken.Load() != nil || f.stuck.Load() {
 		release(f.f) // the mapping stays, till the process ends
 		return nil
 	}
@@ -201,6 +256,14 @@ func (f *file) close() (err error) {
 func damaged(path string, what any) *token.Error {
 	return token.Errorf(token.ErrCannotTell, "%s is damaged: %v", path, what).
 		WithHint("nothing was changed; keep the file, and restore a backup")
+}
+
+// harmed notes damage: a damaged file is not written to, as nobody knows what
+// else a write would destroy.
+func (f *file) harmed(what any) *token.Error {
+	err := damaged(f.path, what)
+	f.store.halted.CompareAndSwap(nil, err)
+	return err
 }
 
 // fault is a panic of the runtime for memory that cannot be read: here, of

@@ -12,35 +12,35 @@ import (
 )
 
 // guard opens the file, locks it and looks at it before anybody maps it.
-func (s *Store) guard(ctx context.Context, write bool) (*os.File, error) {
+func (s *Store) guard(ctx context.Context, write bool) (_ *os.File, p pages, err error) {
 	// Somebody who restores a backup puts another file in the place of the one
 	// that we wait for: then look again.
 	for range 10 {
 		f, err := openSafely(s.options.Path, write)
 		if err != nil {
-			return nil, err
+			return nil, p, err
 		}
 		if err := lock(ctx, f, write, s.options.LockTimeout); err != nil {
 			defer f.Close()
 			switch {
 			case errors.Is(err, errBusy):
-				return nil, busy(s.options.Path, f)
+				return nil, p, busy(s.options.Path, f)
 			case ctx.Err() != nil:
-				return nil, ended(ctx)
+				return nil, p, ended(ctx)
 			default:
-				return nil, token.Errorf(token.ErrCannotTell, "%s cannot be locked: %w", s.options.Path, err)
+				return nil, p, token.Errorf(token.ErrCannotTell, "%s cannot be locked: %w", s.options.Path, err)
 			}
 		}
 		if still(f) {
-			if err := checkPages(f, s.options.Path, write); err != nil {
+			if p, err = checkPages(f, s.options.Path, write); err != nil {
 				release(f)
-				return nil, err
+				return nil, p, err
 			}
-			return f, nil
+			return f, p, nil
 		}
 		release(f)
 	}
-	return nil, token.Errorf(token.ErrCannotTell, "%s is replaced all the time", s.options.Path)
+	return nil, p, token.Errorf(token.ErrCannotTell, "%s is replaced all the time", s.options.Path)
 }
 
 // still tells whether the open file is the one that its name leads to.
@@ -107,7 +107,7 @@ func unopened(path string, err error) error {
 		err = detail.Err // it names another path, or the same again
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return token.Errorf(token.ErrNotFound, "%s is not there: %w", path, err)
+		return token.Errorf(token.ErrCannotTell, "%s is not there: %w", path, err)
 	}
 	return token.Errorf(token.ErrCannotTell, "%s cannot be opened: %w", path, err)
 }

@@ -18,9 +18,8 @@ const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 const modesCount = true
 
 func checkOwner(path string, info fs.FileInfo) error {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if me := os.Geteuid(); !ok || int(stat.Uid) != me {
-		return token.Errorf(token.ErrCannotTell, "%s belongs to another user (uid %d, not %d)", path, stat.Uid, me).
+	if uid, me := owner(info), os.Geteuid(); uid != me {
+		return token.Errorf(token.ErrCannotTell, "%s belongs to another user (uid %d, not %d)", path, uid, me).
 			WithHint("run as the owner of the file")
 	}
 	return nil
@@ -28,13 +27,14 @@ func checkOwner(path string, info fs.FileInfo) error {
 
 // checkFolderOwner trusts root, who can do anything anyway.
 func checkFolderOwner(folder string, info fs.FileInfo) error {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if me := os.Geteuid(); !ok || int(stat.Uid) != me && stat.Uid != 0 {
-		return token.Errorf(token.ErrCannotTell, "the folder %s belongs to another user (uid %d, not %d)", folder, stat.Uid, me).
+	if uid, me := owner(info), os.Geteuid(); uid != me && uid != 0 {
+		return token.Errorf(token.ErrCannotTell, "the folder %s belongs to another user (uid %d, not %d)", folder, uid, me).
 			WithHint("keep the store in a folder of your own")
 	}
 	return nil
 }
+
+func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
 // syncFolder makes names in a folder durable.
 func syncFolder(folder string) error {

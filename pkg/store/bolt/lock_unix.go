@@ -26,7 +26,7 @@ func lock(ctx context.Context, f *os.File, write bool, timeout time.Duration) er
 	start := time.Now()
 	if gate, err := os.Open(filepath.Dir(f.Name())); err == nil {
 		defer gate.Close() // opens it again
-		if err := flock(ctx, gate, syscall.LOCK_EX, start.Add(timeout/2), time.Millisecond); ctx.Err() != nil {
+		if err := flock(ctx, gate, syscall.LOCK_EX, start.Add(timeout/2), time.Millisecond); err != nil && ctx.Err() != nil {
 			return err
 		}
 	}

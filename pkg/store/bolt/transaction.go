@@ -30,7 +30,8 @@ type snapshot struct {
 	tx     *bbolt.Tx
 	tables []*table
 	damage *token.Error // the first that was met: the transaction fails with it, even if fn does not care
-	first  [4]*table
+	few    [4]*table    // with first, spares allocations
+	first  [4]table
 }
 
 type table struct {
@@ -50,12 +51,18 @@ func (s *snapshot) table(name byte) *table {
 			return t
 		}
 	}
-	t := &table{name: name, bucket: s.tx.Bucket([]byte{name})}
+	var t *table
+	if n := len(s.tables); n < len(s.first) {
+		t = &s.first[n]
+	} else {
+		t = new(table)
+	}
+	t.name, t.bucket = name, s.tx.Bucket([]byte{name})
 	if t.bucket != nil {
 		t.cursor = t.bucket.Cursor()
 	}
 	if s.tables == nil {
-		s.tables = s.first[:0]
+		s.tables = s.few[:0]
 	}
 	s.tables = append(s.tables, t)
 	return t
@@ -70,24 +77,21 @@ func (s *snapshot) caught(err *error) {
 
 func (s *snapshot) harmed(what any) error {
 	if s.damage == nil {
-		s.damage = damaged(s.file.path, what)
+		s.damage = s.file.harmed(what)
 	}
 	return s.damage
 }
 
-// faultless calls a function of the user's, who may read bytes of pages that
-// the file has lost. Any other panic is the user's own.
-func (s *snapshot) faultless(fn func() error) (err error) {
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case fault:
-			err = s.harmed(p)
-		default:
-			panic(p)
-		}
-	}()
-	return fn()
+// faultless must be deferred around a function of the user's, who may read
+// bytes of pages that the file has lost. Any other panic is the user's own.
+func (s *snapshot) faultless(err *error) {
+	switch p := recover().(type) {
+	case nil:
+	case fault:
+		*err = s.harmed(p)
+	default:
+		panic(p)
+	}
 }
 
 // entry checks what bbolt read: a garbled length may reach beyond the file, to
@@ -109,6 +113,18 @@ type reader struct {
 }
 
 var errEnded error = token.Errorf(token.ErrUsage, "a transaction used after its end")
+
+func (r *reader) run(fn func(store.Reader) error) (err error) {
+	defer func() { r.ended = true }()
+	defer r.faultless(&err)
+	if err := fn(r); err != nil {
+		return err
+	}
+	if r.damage != nil {
+		return r.damage
+	}
+	return nil
+}
 
 func (r *reader) Get(key []byte) (value []byte, err error) {
 	if r.ended {
@@ -158,6 +174,7 @@ type walk struct {
 	prefix, after []byte
 	tables        *bbolt.Cursor // if there are several to go over
 	cursor        *bbolt.Cursor // in the present one
+	last          []byte
 	done          bool
 }
 
@@ -177,6 +194,10 @@ func (w *walk) next() (e store.Entry, err error) {
 		} else {
 			k, v = w.cursor.Next()
 		}
+		if k != nil && bytes.Compare(k, w.last) <= 0 {
+			return e, w.harmed("keys out of order")
+		}
+		w.last = k
 		if k != nil && bytes.HasPrefix(k, w.prefix) {
 			return w.entry(k, v)
 		}
@@ -238,6 +259,19 @@ type writer struct {
 type change struct {
 	key, value []byte
 	had        bool
+}
+
+func (w *writer) run(fn func(store.Writer) error) (err error) {
+	defer func() { w.ended = true }()
+	defer w.faultless(&err)
+	switch err := fn(w); {
+	case err != nil:
+		return err
+	case w.damage != nil:
+		return w.damage
+	default:
+		return w.failed
+	}
 }
 
 func (w *writer) Put(key, value []byte) (err error) {

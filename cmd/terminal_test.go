@@ -1,0 +1,544 @@
+//go:build linux
+
+package cmd_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"github.com/tokenctl/tokenctl/testdata/needs"
+)
+
+func deadline() time.Time { return time.Now().Add(patience) }
+
+// startX starts a real X server without a screen and returns its display.
+func startX(t *testing.T) string {
+	t.Helper()
+	needs.Program(t, "xclip")
+	xvfb := needs.Program(t, "Xvfb")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := exec.Command(xvfb, "-displayfd", "3", "-screen", "0", "64x64x8", "-nolisten", "tcp", "-noreset")
+	c.ExtraFiles = []*os.File{w}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	t.Cleanup(func() { c.Process.Signal(syscall.SIGTERM); c.Wait() })
+	r.SetReadDeadline(deadline())
+	// The whole line: written to a closed pipe, the rest would end the server.
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		t.Fatalf("Xvfb did not start: %v", err)
+	}
+	return ":" + strings.TrimSpace(line)
+}
+
+// clipboard is what the clipboard of a display holds; "": nothing.
+func clipboard(t *testing.T, display string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, "xclip", "-out", "-selection", "clipboard", "-display", display)
+	out, _ := c.Output() // it fails when there is nothing
+	if ctx.Err() != nil {
+		t.Fatal("xclip hangs")
+	}
+	return string(out)
+}
+
+func setClipboard(t *testing.T, display, text string) {
+	t.Helper()
+	c := exec.Command("xclip", "-in", "-selection", "clipboard", "-display", display)
+	c.Stdin = strings.NewReader(text)
+	if err := c.Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sitting is a process with a terminal of its own and a person at it.
+type sitting struct {
+	t    *testing.T
+	c    *exec.Cmd
+	tty  *os.File // the person's end
+	ctx  context.Context
+	done chan struct{} // all that it has shown has been read
+
+	mu    sync.Mutex
+	shown bytes.Buffer
+}
+
+// sit starts a process on a terminal. Streams that are set already are not the
+// terminal, which still is the one that controls the process.
+func (m *machine) sit(t *testing.T, change func(*exec.Cmd), args ...string) *sitting {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	s := &sitting{t: t, c: m.command(ctx, args...), ctx: ctx, done: make(chan struct{})}
+	s.c.Env = append(s.c.Env, "TERM=xterm-256color")
+	tty, slave := openTerminal(t)
+	s.tty = tty
+	if change != nil {
+		change(s.c)
+	}
+	if s.c.Stdin == nil {
+		s.c.Stdin = slave
+	}
+	if s.c.Stdout == nil {
+		s.c.Stdout = slave
+	}
+	if s.c.Stderr == nil {
+		s.c.Stderr = slave
+	}
+	s.c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: slices.Index([]any{s.c.Stdin, s.c.Stdout, s.c.Stderr}, any(slave))}
+	if err := s.c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	go func() {
+		defer close(s.done)
+		for b := make([]byte, 4096); ; {
+			n, err := tty.Read(b)
+			s.mu.Lock()
+			s.shown.Write(b[:n])
+			s.mu.Unlock()
+			if err != nil { // EIO: nobody has the terminal open any more
+				return
+			}
+		}
+	}()
+	return s
+}
+
+// openTerminal makes a terminal. The person's end can be closed while somebody
+// reads from it.
+func openTerminal(t *testing.T) (tty, slave *os.File) {
+	t.Helper()
+	blocking, slave, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blocking.Close()
+	if err := pty.Setsize(blocking, &pty.Winsize{Rows: 24, Cols: 200}); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty = os.NewFile(uintptr(fd), "terminal")
+	t.Cleanup(func() { tty.Close() })
+	return tty, slave
+}
+
+// echoes reports whether the terminal shows what is typed.
+func (s *sitting) echoes() (on bool) {
+	s.t.Helper()
+	raw, err := s.tty.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			mode, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+			on = err == nil && mode.Lflag&unix.ECHO != 0
+		})
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return on
+}
+
+// screen is all that was shown so far.
+func (s *sitting) screen() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.ReplaceAll(s.shown.String(), "\r\n", "\n")
+}
+
+func (s *sitting) expect(text string) {
+	s.t.Helper()
+	eventually(s.t, text+" on the screen, which shows "+s.screen(), func() bool { return strings.Contains(s.screen(), text) })
+}
+
+func (s *sitting) send(keys string) {
+	s.t.Helper()
+	if _, err := s.tty.WriteString(keys); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// end waits for the process and checks its exit code.
+func (s *sitting) end(code int, texts ...string) {
+	s.t.Helper()
+	s.c.Wait()
+	if s.ctx.Err() != nil {
+		s.t.Fatalf("it hangs, and shows %q", s.screen())
+	}
+	select {
+	case <-s.done:
+	case <-time.After(time.Second): // a process that it left behind has the terminal
+	}
+	if got := s.c.ProcessState.ExitCode(); got != code {
+		s.t.Errorf("%v: exit %d, not %d: %q", s.c.Args[1:], got, code, s.screen())
+	}
+	for _, text := range texts {
+		if !strings.Contains(s.screen(), text) {
+			s.t.Errorf("%v: the screen does not show %q: %q", s.c.Args[1:], text, s.screen())
+		}
+	}
+}
+
+// shell runs a command as the shell of a person does, in a job of its own:
+// were it the terminal's first process, its end would end xclip, too.
+var shell = []string{"/bin/sh", "-c", `set -m; "$0" "$@"; exit $?`}
+
+// A person sees two labelled lines, and finds the passcode on the clipboard.
+func TestTerminalGenerate(t *testing.T) {
+	t.Parallel()
+	display := startX(t)
+	m := newMachine(t, "DISPLAY="+display, "TOKENCTL_CLIPBOARD_TIMEOUT=1h")
+	m.wrap = shell
+	s := m.sit(t, nil, "generate")
+	s.end(0, "tokenctl: copied to the clipboard with xclip, cleared in 1h")
+	lines := regexp.MustCompile(`(?m)\AUser code: +(\w{16})\nPasscode: +(tkp_\w{54})\n`).FindStringSubmatch(s.screen())
+	if lines == nil {
+		t.Fatalf("the screen shows %q", s.screen())
+	}
+	if strings.Contains(s.screen(), "\x1b]52") {
+		t.Error("the secret also went to the terminal's clipboard")
+	}
+	m.must(lines[1]+":"+lines[2], "verify")
+	if held := clipboard(t, display); held != lines[2] {
+		t.Errorf("on the clipboard is %q", held)
+	}
+	clearerOf(t, display)
+}
+
+// It is gone after the time, unless somebody has copied something else since.
+func TestTerminalClipboardIsCleared(t *testing.T) {
+	t.Parallel()
+	display := startX(t)
+	m := newMachine(t, "DISPLAY="+display, "TOKENCTL_CLIPBOARD_TIMEOUT=1s")
+	m.wrap = shell
+	s := m.sit(t, nil, "generate", "refresh", "one")
+	s.end(0, "cleared in 1s")
+	eventually(t, "the clipboard is empty", func() bool { return clipboard(t, display) == "" })
+
+	m.env = append(m.env, "TOKENCTL_CLIPBOARD_TIMEOUT=6s")
+	s = m.sit(t, nil, "generate", "refresh", "two")
+	s.end(0, "cleared in 6s")
+	setClipboard(t, display, "mine")
+	eventually(t, "the clearer has ended", func() bool { return findClearer(display) == "" })
+	if held := clipboard(t, display); held != "mine" {
+		t.Errorf("on the clipboard is %q", held)
+	}
+}
+
+// What goes on the clipboard, and when nothing does.
+func TestTerminalWhatIsCopied(t *testing.T) {
+	t.Parallel()
+	display := startX(t)
+	m, _ := seeded(t, "DISPLAY="+display, "TOKENCTL_CLIPBOARD_TIMEOUT=1h")
+	m.wrap = shell
+	off := filepath.Join(m.home, "off.yaml")
+	put(t, off, []byte("clipboard: off\n"))
+	intoPipe := func(c *exec.Cmd) { c.Stdout = new(bytes.Buffer) }
+	for i, c := range []struct {
+		change func(*exec.Cmd)
+		args   []string
+		want   func(user, secret string) string // nil: nothing
+	}{
+		{intoPipe, nil, nil},
+		{nil, []string{"--no-copy"}, nil},
+		{nil, []string{"--config", off}, nil},
+		{nil, []string{"--output-file", filepath.Join(m.home, "out")}, nil},
+		{nil, nil, func(_, secret string) string { return secret }},
+		{nil, []string{"-o", "json"}, func(_, secret string) string { return secret }},
+		{nil, []string{"--copy", "code"}, func(user, _ string) string { return user }},
+		{intoPipe, []string{"--copy", "pass"}, func(_, secret string) string { return secret }},
+		{intoPipe, []string{"--copy", "pair"}, func(user, secret string) string { return user + ":" + secret }},
+		{intoPipe, []string{"--copy", "pair", "--config", off}, nil},
+	} {
+		setClipboard(t, display, "before "+itoa(i))
+		owner := "u" + itoa(i)
+		m.must("", "admin", "user", "add", owner)
+		s := m.sit(t, c.change, append([]string{"generate", "--owner", owner}, c.args...)...)
+		s.end(0)
+		want := "before " + itoa(i)
+		if c.want != nil {
+			text := s.screen()
+			if out, is := s.c.Stdout.(*bytes.Buffer); is {
+				text = out.String()
+			}
+			secret := regexp.MustCompile(`tkp_\w{54}`).FindString(text)
+			if secret == "" {
+				t.Fatalf("%v: no secret in %q", c.args, text)
+			}
+			want = c.want(secret[4:20], secret)
+		}
+		if held := clipboard(t, display); held != want {
+			t.Errorf("%v: on the clipboard is %.30q, not %.30q", c.args, held, want)
+		}
+		if said := strings.Contains(s.screen(), "clipboard"); said != (c.want != nil) {
+			t.Errorf("%v: the screen shows %q", c.args, s.screen())
+		}
+		if pid := findClearer(display); pid != "" {
+			exec.Command("kill", pid).Run()
+			eventually(t, "the clearer has ended", func() bool { return findClearer(display) == "" })
+		}
+	}
+}
+
+// Without any clipboard there is a note and no failure; the secret is whole.
+func TestTerminalWithoutClipboard(t *testing.T) {
+	t.Parallel()
+	m, _ := seeded(t, "TERM=dumb")
+	s := m.sit(t, func(c *exec.Cmd) { c.Env = append(c.Env, "TERM=dumb", "PATH=/nowhere") }, "generate", "refresh", "new")
+	s.end(0, "tokenctl: not on the clipboard: ")
+	m.must(regexp.MustCompile(`tkr_\w{54}`).FindString(s.screen()), "verify")
+	s = m.sit(t, func(c *exec.Cmd) { c.Env = append(c.Env, "TERM=dumb", "PATH=/nowhere") }, "rotate", "new", "--quiet", "--yes")
+	s.end(0)
+	if strings.Contains(s.screen(), "tokenctl:") {
+		t.Errorf("the screen shows %q", s.screen())
+	}
+}
+
+// Only a yes is a yes.
+func TestTerminalConfirm(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		keys string
+		code int
+	}{
+		"y": {"y\n", 0}, "yes": {"YES\n", 0}, "second thoughts": {"what?\nyes\n", 0},
+		"n": {"n\n", 7}, "enter": {"\n", 7}, "end of input": {"\x04", 7}, "something else": {"ja\njo\nsi\n", 7}, "nearly": {"yy\n\n", 7},
+		"Ctrl-C": {"\x03", 130}, "Ctrl-C after y": {"y\x03", 130},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, s := seeded(t)
+			for verb, args := range map[string][]string{
+				"revoke": {"revoke", "ci"}, "delete": {"delete", "ci"}, "suspend": {"suspend", s.id}, "revoke 2": {"revoke", "--kind", "refresh"},
+			} {
+				put(t, m.db(), s.db)
+				before := state(t, m.folder())
+				p := m.sit(t, nil, args...)
+				p.expect("[y/N] ")
+				p.send(c.keys)
+				p.end(c.code, strings.ToLower(strings.Fields(verb)[0]))
+				if c.code != 0 {
+					untouched(t, m.folder(), before)
+					m.must(s.refresh, "verify")
+					continue
+				}
+				if r := m.run(s.refresh, "verify"); r.code != 3 {
+					t.Errorf("%s: %v", verb, r)
+				}
+			}
+		})
+	}
+}
+
+// Where a person could be asked and was not: no terminal, or told not to ask.
+// Nothing that needs a yes happens.
+func TestTerminalNobodyToAsk(t *testing.T) {
+	t.Parallel()
+	m, s := seeded(t)
+	before := state(t, m.folder())
+	several := []string{"revoke", "--kind", "refresh"}
+	m.ends(m.run("y\n", several...), 7, "not confirmed", "hint: say --yes")
+	p := m.sit(t, nil, append(several, "--no-input")...)
+	p.end(7, "not confirmed")
+	if strings.Contains(p.screen(), "[y/N]") {
+		t.Errorf("it asks all the same: %q", p.screen())
+	}
+	p = m.sit(t, nil, "verify", "--no-input")
+	p.end(2, "no credential")
+
+	// The question goes to the terminal itself, wherever the streams lead.
+	var out bytes.Buffer
+	p = m.sit(t, func(c *exec.Cmd) { c.Stdout, c.Stdin = &out, strings.NewReader("y\ny\ny\n") }, several...)
+	p.expect("revoke 2 tokens? [y/N] ")
+	p.send("n\n")
+	p.end(7)
+	if out.Len() > 0 {
+		t.Errorf("stdout holds %q", out.String())
+	}
+	untouched(t, m.folder(), before)
+	m.must(s.refresh, "verify")
+}
+
+// While the question stands, others may change what it is about: what was shown
+// is what is changed, or nothing is.
+func TestTerminalChangedWhileAsked(t *testing.T) {
+	t.Parallel()
+	m, _ := seeded(t)
+	p := m.sit(t, nil, "delete", "ci")
+	p.expect("[y/N] ")
+	fresh := m.must("", "rotate", "ci") // and the lock is not held
+	p.send("y\n")
+	p.end(5, "changed meanwhile")
+	m.must(fresh, "verify")
+
+	p = m.sit(t, nil, "delete", "ci")
+	p.expect("[y/N] ")
+	p.tty.Close() // the window is closed
+	p.c.Wait()
+	if p.ctx.Err() != nil {
+		t.Fatal("it outlives its terminal")
+	}
+	m.must(fresh, "verify")
+}
+
+// A secret that is typed is not shown, and the terminal is left as it was.
+func TestTerminalHiddenPrompt(t *testing.T) {
+	t.Parallel()
+	m, s := seeded(t)
+	for _, c := range []struct {
+		args []string
+		keys string
+		code int
+	}{
+		{[]string{"verify"}, s.pair + "\n", 0},
+		{[]string{"verify"}, "tkp_wrong\n", 3},
+		{[]string{"verify"}, "\n", 2},
+		{[]string{"verify"}, s.pair[:20] + "\x03", 130},
+		{[]string{"revoke", "--secret-stdin"}, s.refresh[:20] + "\x03", 130},
+		{[]string{"exchange", "--no-copy"}, s.refresh + "\n", 0},
+		{[]string{"admin", "explain"}, s.revoked + "\n", 0},
+	} {
+		p := m.sit(t, nil, c.args...)
+		p.expect(": ")
+		if p.echoes() {
+			t.Errorf("%v: echo is on", c.args)
+		}
+		p.send(c.keys)
+		p.end(c.code)
+		for _, text := range []string{s.pair[21:], s.refresh[4:], s.revoked[4:], "wrong"} {
+			if strings.Contains(p.screen(), text[:min(len(text), 16)]) && !strings.Contains(strings.Join(c.args, " "), "explain") && c.code != 0 {
+				t.Errorf("%v: what was typed is on the screen: %q", c.args, p.screen())
+			}
+		}
+		clean(t, "the screen", []byte(p.screen()), s.pair, s.refresh, s.revoked)
+		if !p.echoes() {
+			t.Errorf("%v: echo is off afterwards", c.args)
+		}
+	}
+	m.must(s.refresh, "verify")
+}
+
+// nasty is text that plays with a terminal in every way we know of.
+const nasty = "a\x1b[2J\x1b]0;pwned\x07\x1b]52;c;cHduZWQ=\x07\x9b31m\u009b31m\u202ebackwards\u2066\u200bzero\rover\bback\x7f\u2028next\nline\ttab"
+
+var (
+	colours  = regexp.MustCompile("\x1b\\[[0-9;]*m")
+	harmless = regexp.MustCompile(`^[\n\t\x20-\x7e\x{fffd}…·]*$`)
+)
+
+// Text from outside never reaches a terminal as it is, in no format and in no
+// message.
+func TestTerminalNastyText(t *testing.T) {
+	t.Parallel()
+	m, s := seeded(t)
+	m.must("", "admin", "user", "add", "mallory", "--display-name", nasty)
+	m.must("", "generate", "--owner", "mallory")
+	m.must("", "revoke", "ci", "--reason", nasty)
+	list := [][]string{
+		{"show", nasty}, {"list", "--owner", nasty}, {"list", "--name", nasty + "["}, {"list", "-o", nasty}, {"list", "--jq", nasty}, {"list", "-o", "template={{" + nasty},
+		{"generate", "refresh", nasty}, {"generate", nasty}, {"generate", "refresh", "x", "--role", nasty}, {"generate", "refresh", "x", "--lifetime", nasty},
+		{"list", "--created-after", nasty}, {"suspend", s.id, "--until", nasty}, {nasty}, {"--" + nasty}, {"list", "--config", "/" + nasty}, {"list", "--store", nasty},
+		{"list", "--color", nasty}, {"list", "--timeout", nasty}, {"admin", "user", "show", nasty}, {"admin", "policy", "set", nasty, nasty}, {"admin", "connection", "add", nasty},
+		{"generate", "refresh", "x", "--output-file", "/nowhere/" + nasty}, {"verify", "--credential-file", "/nowhere/" + nasty}, {"exchange", "--refresh-token-command", "exit 1 #" + nasty},
+		{"completion", nasty}, {"admin", "key", "rotate", nasty},
+	}
+	for _, format := range []string{"table", "wide", "json", "jsonl", "yaml", "csv", "name", "raw", "template={{.display_name}}{{.revoked_reason}}{{.reason}}"} {
+		for _, args := range [][]string{
+			{"admin", "user", "list"}, {"admin", "user", "show", "mallory"}, {"list", "--all", "--all-owners"}, {"show", s.id}, {"admin", "audit", "list"},
+		} {
+			list = append(list, append(args, "-o", format))
+		}
+	}
+	list = append(list, []string{"admin", "user", "show", "mallory", "--jq", ".display_name"}, []string{"__complete", "generate", "--owner", ""})
+	work := make(chan []string)
+	var workers sync.WaitGroup
+	for range 2 {
+		workers.Go(func() {
+			for args := range work {
+				p := m.sit(t, nil, args...)
+				p.c.Wait()
+				<-p.done
+				text := colours.ReplaceAllString(p.screen(), "")
+				// Whoever asks for a string as it is gets its line ends, too.
+				if !harmless.MatchString(text) || strings.Contains(text, "\nline") && !slices.Contains(args, "--jq") {
+					t.Errorf("%q shows %q", args, text)
+				}
+			}
+		})
+	}
+	for _, args := range list {
+		work <- args
+	}
+	close(work)
+	workers.Wait()
+}
+
+// Who decides on colour, in which order.
+func TestTerminalColour(t *testing.T) {
+	t.Parallel()
+	m, _ := seeded(t)
+	for _, c := range []struct {
+		env      []string
+		args     []string
+		terminal bool
+		want     bool
+	}{
+		{nil, nil, true, true},
+		{nil, nil, false, false},
+		{nil, []string{"--color", "never"}, true, false},
+		{nil, []string{"--color", "always"}, false, true},
+		{[]string{"NO_COLOR=1"}, nil, true, false},
+		{[]string{"NO_COLOR=0"}, nil, true, false},
+		{[]string{"NO_COLOR="}, nil, true, true},
+		{[]string{"NO_COLOR=1"}, []string{"--color", "always"}, true, true},
+		{[]string{"NO_COLOR=1", "FORCE_COLOR=1"}, nil, true, false},
+		{[]string{"CLICOLOR=0"}, nil, true, false},
+		{[]string{"CLICOLOR_FORCE=1"}, nil, false, true},
+		{[]string{"FORCE_COLOR=1", "TERM=dumb"}, nil, false, true},
+		{[]string{"TERM=dumb"}, nil, true, false},
+		{[]string{"TOKENCTL_COLOR=never"}, nil, true, false},
+	} {
+		var out bytes.Buffer
+		p := m.sit(t, func(cmd *exec.Cmd) {
+			cmd.Env = append(cmd.Env, c.env...)
+			if !c.terminal {
+				cmd.Stdout = &out
+			}
+		}, append([]string{"list"}, c.args...)...)
+		p.end(0)
+		if got := colours.MatchString(p.screen() + out.String()); got != c.want {
+			t.Errorf("%v %v on a terminal %v: colour %v", c.env, c.args, c.terminal, got)
+		}
+		if strings.Contains(colours.ReplaceAllString(p.screen()+out.String(), ""), "\x1b") {
+			t.Errorf("%v %v: more than colour in %q", c.env, c.args, p.screen())
+		}
+	}
+}
