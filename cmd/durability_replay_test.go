@@ -305,7 +305,7 @@ func (n *inode) crash(t *testing.T, folder string, luck *rand.Rand) {
 // replay plays a log back, and has the states looked at that a crash may leave
 // after each call: the worst one, and some by chance. It returns what was found
 // wrong first, and how many states there were.
-func (d *disk) replay(t *testing.T, calls []call, chances int, look func(home string, said string) error) (wrong error, states int) {
+func (d *disk) replay(t *testing.T, calls []call, chances int, look func(home string, said string) error) (states int, wrong error) {
 	t.Helper()
 	luck := rand.New(rand.NewPCG(3, 4))
 	scratch := filepath.Join(t.TempDir(), "left")
@@ -324,11 +324,11 @@ func (d *disk) replay(t *testing.T, calls []call, chances int, look func(home st
 			d.root.crash(t, scratch, with)
 			states++
 			if err := look(scratch, d.said); err != nil {
-				return fmt.Errorf("crash after call %d of %d, %s: %w", i+1, len(calls), c.name, err), states
+				return states, fmt.Errorf("crash after call %d of %d, %s: %w", i+1, len(calls), c.name, err)
 			}
 		}
 	}
-	return nil, states
+	return states, nil
 }
 
 // What is acknowledged survives a power failure at any moment; and of a store
@@ -341,10 +341,10 @@ func TestDurabilityPowerFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if wrong, states := powerFailure(t, 2, args); wrong != nil || states < 50 {
+			if states, wrong := powerFailure(t, 2, args); wrong != nil || states < 50 {
 				t.Errorf("%d states: %v", states, wrong)
 			}
-			wrong, _ := powerFailure(t, 0, append(args, "-no-sync"))
+			_, wrong := powerFailure(t, 0, append(args, "-no-sync"))
 			if wrong == nil || !strings.Contains(wrong.Error(), "was made: credential not accepted") {
 				t.Errorf("a store without fsync loses nothing: the test cannot fail: %v", wrong)
 			}
@@ -352,7 +352,7 @@ func TestDurabilityPowerFailure(t *testing.T) {
 	}
 }
 
-func powerFailure(t *testing.T, chances int, args []string) (wrong error, states int) {
+func powerFailure(t *testing.T, chances int, args []string) (states int, wrong error) {
 	t.Helper()
 	m, _ := seeded(t)
 	d := newDisk(t, m.home)
@@ -368,7 +368,7 @@ func powerFailure(t *testing.T, chances int, args []string) (wrong error, states
 		t.Fatalf("%v: %s", err, stderr.String())
 	}
 	left := filepath.Join(".local", "share", "tokenctl")
-	wrong, states = d.replay(t, readCalls(t, log), chances, func(home, said string) error {
+	states, wrong = d.replay(t, readCalls(t, log), chances, func(home, said string) error {
 		p := newPromises()
 		for line := range strings.Lines(said) {
 			if err := p.take(strings.TrimSuffix(line, "\n")); err != nil {
@@ -380,7 +380,7 @@ func powerFailure(t *testing.T, chances int, args []string) (wrong error, states
 	if wrong == nil && d.said != out.String() {
 		t.Fatalf("the log holds %q, the process has said %q", d.said, out.String())
 	}
-	return wrong, states
+	return states, wrong
 }
 
 // Commands that make files: whenever the power fails, the next command finds
@@ -457,7 +457,7 @@ func TestDurabilityPowerFailureOfFiles(t *testing.T) {
 				after.home = home
 				return c.look(t, after, s, said)
 			}
-			wrong, states := d.replay(t, readCalls(t, log), 2, seen)
+			states, wrong := d.replay(t, readCalls(t, log), 2, seen)
 			if wrong == nil && d.said == "" { // it ended, which says that all is done
 				left := filepath.Join(t.TempDir(), "left")
 				d.root.crash(t, left, nil)

@@ -178,7 +178,7 @@ type Settings interface {
 }
 
 // Keys keeps the keys that sign access tokens and the numbered keys of the key
-// file. Needs tokenctl:admin, but for JWKS.
+// file. Needs tokenctl:admin, listing them tokenctl:auditor; JWKS is for all.
 type Keys interface {
 	ListKeys(ctx context.Context) ([]Key, error)
 	// RotateSigning takes the next signing key of an algorithm into use. The

@@ -160,6 +160,11 @@ func TestOtherKindsInJSON(t *testing.T) {
 			t.Error(diff)
 		}
 	}
+	for kind, want := range map[token.Kind]string{token.Access: `"access"`, 9: `"kind-9"`} { // 9 is of a newer server
+		if got := one(t, o, render.Identities(), token.Identity{Owner: root, Kind: kind}); !strings.Contains(got, `"kind":`+want) {
+			t.Errorf("kind %d: %s", kind, got)
+		}
+	}
 	if diff := cmp.Diff("Owner: local/root\nRoles: tokenctl:admin\n", one(t, render.Options{}, render.Identities(), token.Identity{Owner: root, Roles: []token.Role{token.Admin}})); diff != "" {
 		t.Error(diff)
 	}
@@ -237,6 +242,9 @@ func TestObject(t *testing.T) {
 		if diff := cmp.Diff(want, one(t, render.Options{Format: format}, render.Object[map[string]int](), names)); diff != "" {
 			t.Errorf("%s: %s", format, diff)
 		}
+	}
+	if got := one(t, render.Options{Format: render.JSON}, render.Object[map[string]int](), nil); got != "{}\n" {
+		t.Errorf("nil map: %s", got)
 	}
 	report.Problems = []string{}
 	if text := one(t, render.Options{}, render.Object[authority.CheckReport](), report); !strings.HasSuffix(text, "Problems:      -\n") {

@@ -2,7 +2,6 @@ package authoritytest
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"sync"
@@ -342,5 +341,5 @@ func generateNarrowed(w *world) {
 	}
 	_, err := reader.Rotate(background, ref(i), authority.Rotation{})
 	w.must(err)
-	w.must(reader.Revoke(background, refs(wide), fmt.Sprint("ending is no widening")))
+	w.must(reader.Revoke(background, refs(wide), "ending is no widening"))
 }
