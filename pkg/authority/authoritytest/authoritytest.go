@@ -16,7 +16,8 @@ type Authority struct {
 	// As gives its service as a caller has it. The caller who is the file's
 	// owner comes first; all others have an account by then, but for the one
 	// without an owner, who is a stranger. Owner, FileOwner, Narrowed and Roles
-	// are what counts. It leaves no token behind, for the suite counts them.
+	// are what counts. It leaves no token, account or audit entry of its own
+	// behind, for the suite counts them.
 	As func(c authority.Caller) authority.Service
 	// Maintain does once what a server does from time to time, and says
 	// whether there is more of it to do.
