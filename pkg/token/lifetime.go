@@ -40,11 +40,8 @@ func ParseDuration(s string) (time.Duration, error) {
 			i++
 		}
 		n, err := strconv.ParseInt(rest[:i], 10, 64)
-		if i == 0 || i == len(rest) {
+		if err != nil || i == len(rest) {
 			return 0, durationError(s)
-		}
-		if err != nil { // more digits than an int64 holds
-			n = math.MaxInt64
 		}
 		unit := time.Duration(0)
 		for _, u := range units {
@@ -52,11 +49,8 @@ func ParseDuration(s string) (time.Duration, error) {
 				unit = u.d
 			}
 		}
-		if unit == 0 {
+		if unit == 0 || n > int64(math.MaxInt64/unit) || sum > math.MaxInt64-time.Duration(n)*unit {
 			return 0, durationError(s)
-		}
-		if n > int64(math.MaxInt64/unit) || sum > math.MaxInt64-time.Duration(n)*unit {
-			return 0, Errorf(ErrUsage, "duration %q is over %s", s, FormatDuration(MaxLifetime))
 		}
 		sum += time.Duration(n) * unit
 		rest = rest[i+1:]
@@ -72,7 +66,7 @@ func durationError(s string) error {
 func ParseLifetime(s string) (time.Duration, error) {
 	d, err := ParseDuration(s)
 	if err != nil {
-		return 0, err
+		return 0, Errorf(ErrUsage, "lifetime %q: not a duration", s).WithHint("write a number and a unit: 7d, 2w, 12h, 30m, 45s")
 	}
 	if d < time.Second || d > MaxLifetime {
 		return 0, Errorf(ErrUsage, "lifetime %q is not between 1s and %s", s, FormatDuration(MaxLifetime))
