@@ -254,7 +254,8 @@ func TestDurabilityKillFirstUse(t *testing.T) {
 	first := newMachine(t)
 	span := lifetime(first)
 	died := 0
-	for range 15 {
+	// On a busy machine a process may take less than the one that was timed.
+	for n := 0; n < 15 || died == 0 && n < 200; n++ {
 		m := newMachine(t)
 		r, killed := m.killed(rand.N(span), "generate")
 		died += killed
