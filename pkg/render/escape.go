@@ -61,19 +61,15 @@ func appendJSONRune(b []byte, r rune) []byte {
 		high, low := utf16.EncodeRune(r)
 		return appendJSONRune(appendJSONRune(b, high), low)
 	}
-	return appendHex(append(b, `\u`...), r, 4)
+	return appendHex(append(b, `\u`...), r)
 }
 
-// appendYAMLRune appends the escape of a character, YAML 1.2.2 §5.7.
-func appendYAMLRune(b []byte, r rune) []byte {
-	if r > 0xffff {
-		return appendHex(append(b, `\U`...), r, 8)
-	}
-	return appendHex(append(b, `\u`...), r, 4)
-}
+// appendYAMLRune appends the escape of a character, YAML 1.2.2 §5.7. The library
+// has escaped those above U+FFFF itself.
+func appendYAMLRune(b []byte, r rune) []byte { return appendHex(append(b, `\u`...), r) }
 
-func appendHex(b []byte, r rune, digits int) []byte {
-	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+func appendHex(b []byte, r rune) []byte {
+	for shift := 12; shift >= 0; shift -= 4 {
 		b = append(b, "0123456789abcdef"[r>>shift&15])
 	}
 	return b

@@ -230,9 +230,16 @@ func TestObject(t *testing.T) {
 			t.Errorf("%s: %s", format, diff)
 		}
 	}
-	report := authority.CheckReport{Tokens: 3, Problems: []string{"index \x9b lost", "<two>"}}
+	report := authority.CheckReport{Tokens: 3, Problems: []string{"index \x9b\x7f\u202e\u009b lost", "<two>"}}
 	want := "Tokens:        3\nIndex entries: 0\nAudit entries: 0\nProblems:\n  index \uFFFD lost\n  <two>\n"
 	if diff := cmp.Diff(want, one(t, render.Options{}, render.Object[authority.CheckReport](), report)); diff != "" {
+		t.Error(diff)
+	}
+	want = `{"tokens":3,"index_entries":0,"audit_entries":0,"problems":["index \ufffd\u007f\u202e\u009b lost","<two>"]}` + "\n"
+	if diff := cmp.Diff(want, one(t, render.Options{Format: render.JSON}, render.Object[authority.CheckReport](), report)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff("Text: ab\n", one(t, render.Options{}, render.Object[struct{ Text string }](), struct{ Text string }{"a\u202eb"})); diff != "" {
 		t.Error(diff)
 	}
 	names := map[string]int{"a,\"b\"\u202e": 1}
@@ -258,7 +265,7 @@ func TestError(t *testing.T) {
 		f    render.Failure
 		want string
 	}{
-		{render.Options{}, render.Failure{Exit: 4, Message: "no such\ntoken \x1b[31m", Hint: "try list"}, "tokenctl: no such token [31m\nhint: try list\n"},
+		{render.Options{}, render.Failure{Exit: 4, Message: "no such\ntoken \x1b[31m", Hint: "try\u202e\tlist"}, "tokenctl: no such token [31m\nhint: try list\n"},
 		{render.Options{Format: render.YAML}, render.Failure{Exit: 1, Message: "no"}, "tokenctl: no\n"},
 		{render.Options{Format: render.JSON}, render.Failure{Exit: 5, Message: `"x" exists`, Hint: "rotate it"}, `{"error":{"code":"conflict","message":"\"x\" exists","hint":"rotate it","exit":5}}` + "\n"},
 		{render.Options{Format: render.JSONL}, render.Failure{Exit: 3, Message: "no"}, `{"error":{"code":"refused","message":"no","hint":null,"exit":3}}` + "\n"},

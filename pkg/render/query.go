@@ -37,11 +37,7 @@ func newJQ[T any](ctx context.Context, o Options, k Kind[T], single bool) (encod
 	if err != nil {
 		return nil, badJQ(o.JQ, err.Error())
 	}
-	e := &jqEncoder[T]{ctx: ctx, options: o, kind: k, code: code, whole: !single && o.Format != JSONL}
-	if e.whole {
-		e.values = []any{} // [] for jq, not null
-	}
-	return e, nil
+	return &jqEncoder[T]{ctx: ctx, options: o, kind: k, code: code, whole: !single && o.Format != JSONL}, nil
 }
 
 func badJQ(expression, why string) error {
@@ -143,10 +139,7 @@ func (e *templateEncoder[T]) add(out *output, v *T) error {
 	}
 	var text strings.Builder
 	if err := e.template.Execute(&text, withoutNull(value)); err != nil {
-		if e.kind.Secret {
-			err = errors.New("does not fit the value")
-		}
-		return badTemplate(e.text, err)
+		return badTemplate(e.text, err) // which names types, never values
 	}
 	s := text.String()
 	if e.options.Width > 0 {
