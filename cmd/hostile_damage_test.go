@@ -293,7 +293,10 @@ func TestHostileCutAndFlipped(t *testing.T) {
 				if t.Failed() { // one is enough to look into
 					continue
 				}
-				withDamage(t, m, s, d.what, d.make())
+				t.Run(d.what, func(t *testing.T) {
+					m.t = t
+					withDamage(t, m, s, d.make())
+				})
 			}
 		})
 	}
@@ -304,7 +307,7 @@ func TestHostileCutAndFlipped(t *testing.T) {
 	workers.Wait()
 }
 
-func withDamage(t *testing.T, m *machine, s seed, what string, db []byte) {
+func withDamage(t *testing.T, m *machine, s seed, db []byte) {
 	forged := s.refresh[:20] + strings.Repeat("A", 32)
 	for _, c := range []struct {
 		q     question
@@ -320,19 +323,15 @@ func withDamage(t *testing.T, m *machine, s seed, what string, db []byte) {
 		before := state(t, m.folder())
 		r := m.run(c.q.stdin, c.q.args...)
 		if !slices.Contains(c.codes, r.code) {
-			t.Errorf("%s: %v", what, r)
+			t.Fatal(r)
 		}
 		if r.code == 6 {
 			untouched(t, m.folder(), before)
 		}
 		if c.q.args[0] == "generate" && r.code == 0 {
 			if again := m.run(r.out, "verify"); again.code != 0 {
-				t.Errorf("%s: the new token is not accepted: %v", what, again)
+				t.Fatalf("the new token is not accepted: %v", again)
 			}
-		}
-		if t.Failed() {
-			t.Logf("with the store %s", what)
-			return
 		}
 	}
 }

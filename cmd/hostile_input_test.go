@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -257,8 +258,8 @@ func TestHostileDurations(t *testing.T) {
 		"106751d23h47m17s", "9223372036854775807s", "9223372036854775808s", "99999999999999999999d", "153722867280912931m", "2562047788015216h", "30500568904944w", "infinity", "never", "NaN",
 		"36500d1s", "18446744073709551617s",
 	} {
-		m.ends(m.run("", "generate", "refresh", "new", "--lifetime", text), 2, "lifetime")
-		m.ends(m.run("", "generate", "--owner", "alice", "--lifetime", text), 2, "lifetime")
+		m.ends(m.run("", "generate", "refresh", "new", "--lifetime", text), 2, strconv.Quote(text))
+		m.ends(m.run("", "generate", "--owner", "alice", "--lifetime", text), 2, strconv.Quote(text))
 		if text != "0s" && text != "0d" {
 			m.ends(m.run("", "rotate", "ci", "--grace", text), 2)
 			m.ends(m.run("", "list", "--unused-for", text), 2)

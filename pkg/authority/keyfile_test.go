@@ -2,9 +2,11 @@ package authority_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
@@ -13,9 +15,10 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
-// over makes the rules over a store and keys, as the file's owner has them.
+// over makes the rules over a store and keys, as the file's owner has them. Its
+// clock stands still.
 func over(s store.Store, k *keyfile.Keys) authority.Service {
-	return authority.New(authority.Options{Store: s, Keys: k}).As(authority.Caller{Owner: token.Owner{Realm: "local", Name: "root"}, FileOwner: true})
+	return authority.New(authority.Options{Store: s, Keys: k, Now: func() time.Time { return start }}).As(authority.Caller{Owner: token.Owner{Realm: "local", Name: "root"}, FileOwner: true})
 }
 
 func generate(t testing.TB, s authority.Service, spec token.Spec) authority.Issued {
@@ -135,6 +138,45 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A use hashes the secret with the current key, once, so that the older keys
+// may go some day.
+func TestUseHashesAnew(t *testing.T) {
+	s := memory.New()
+	root := over(s, keyfile.New(start))
+	for _, kind := range []token.Kind{token.User, token.Refresh} {
+		i := generate(t, root, token.Spec{Kind: kind})
+		key, err := root.RotateKeyFile(background)
+		must(t, err)
+		number := func() (number uint32) {
+			must(t, s.View(background, func(r store.Reader) error {
+				rec, err := store.GetToken(r, i.Token.ID)
+				if err == nil {
+					number, err = rec.Verifier.KeyNumber()
+				}
+				return err
+			}))
+			return number
+		}
+		use := func() {
+			_, err := root.Verify(background, authority.Presented{Credential: i.Secret, CountsAsUse: true})
+			must(t, err)
+		}
+		must(t, verify(root, i.Secret))
+		if got := fmt.Sprint(number()); got == key.ID {
+			t.Errorf("looking has hashed the %s token anew", kind)
+		}
+		use()
+		if got := fmt.Sprint(number()); got != key.ID {
+			t.Errorf("the %s token is hashed with key %s, not %s", kind, got, key.ID)
+		}
+		before, _ := s.Generation()
+		use()
+		if after, _ := s.Generation(); after != before {
+			t.Errorf("the next use of the %s token writes again", kind)
+		}
 	}
 }
 

@@ -90,7 +90,7 @@ func TestMeanwhile(t *testing.T) {
 		}},
 		{"a token is rotated while its use is noted with a newer key", 1, func(t *testing.T, s *stage) { s.rotate(t) }, func(t *testing.T, s *stage) {
 			s.after = -1
-			_, err := s.other.RotateKeyFile(background)
+			_, err := s.root.RotateKeyFile(background)
 			must(t, err)
 			s.after = 1
 			_, err = s.root.Verify(background, authority.Presented{Credential: s.issued.Secret, CountsAsUse: true})
