@@ -144,7 +144,7 @@ func newAdminUserListCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return answerList(c.Context(), a, render.Accounts(), s.ListAccounts(c.Context(), realm), "no accounts")
+			return answerList(c.Context(), a, render.Accounts(), s.ListAccounts(c.Context(), realm, token.Owner{}), "no accounts")
 		},
 	}
 	c.Flags().StringVar(&realm, "realm", "", "only accounts of a realm")

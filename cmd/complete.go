@@ -80,7 +80,7 @@ func (a *app) completeTokens(c *cobra.Command, args []string, toComplete string)
 
 func (a *app) completeOwners(c *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	return a.candidates(c, func(ctx context.Context, s authority.Service) (list []string) {
-		for acc, err := range s.ListAccounts(ctx, "") {
+		for acc, err := range s.ListAccounts(ctx, "", token.Owner{}) {
 			if err != nil || len(list) >= completeMost {
 				break
 			}
@@ -133,7 +133,7 @@ func (a *app) completeRoles(c *cobra.Command, _ []string, _ string) ([]string, c
 				known[r] = "offered by " + conn.Name
 			}
 		}
-		for acc, err := range s.ListAccounts(ctx, "") {
+		for acc, err := range s.ListAccounts(ctx, "", token.Owner{}) {
 			if err != nil || len(known) >= completeMost {
 				break
 			}

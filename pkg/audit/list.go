@@ -21,12 +21,14 @@ type Filter struct {
 	Owner  token.Owner
 	Action string // what the action begins with: "token.", "token.generate"
 	Token  token.ID
-	Last   int // only the newest so many of those that match; 0: all
+	After  uint64 // only entries with a greater Seq: the cursor of a list in pages
+	Last   int    // only the newest so many of those that match; 0: all
 }
 
 // Match says whether an entry is chosen; Last does not count here.
 func (f *Filter) Match(e *Entry) bool {
-	return (f.Since.IsZero() || !e.Time.Before(f.Since)) &&
+	return e.Seq > f.After &&
+		(f.Since.IsZero() || !e.Time.Before(f.Since)) &&
 		(f.Until.IsZero() || e.Time.Before(f.Until)) &&
 		(f.Actor.IsZero() || e.Actor == f.Actor) &&
 		(f.Owner.IsZero() || e.Owner == f.Owner) &&
@@ -105,7 +107,7 @@ func readHeads(ctx context.Context, s store.Store) ([]anchor, error) {
 
 func forwards(ctx context.Context, s store.Store, writer string, f *Filter) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		for kv, err := range store.Pages(ctx, s, entryPrefix(writer), pageSize) {
+		for kv, err := range store.PagesAfter(ctx, s, entryPrefix(writer), entryKey(writer, f.After), pageSize) {
 			var e Entry
 			if err == nil {
 				e, _, err = readEntry(kv.Key, kv.Value)

@@ -62,23 +62,27 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 	if err != nil {
 		return a, err
 	}
-	err = s.update(ctx, func(c *change) error {
+	err = s.once(ctx, func(c *change) (string, error) {
 		if err := c.by.needs(c, "add accounts", token.Admin); err != nil {
-			return err
+			return "", err
 		}
 		has, err := store.Accounts.Has(c, a.Owner.Realm, a.Owner.Name)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if has {
-			return token.Errorf(token.ErrConflict, "%s has an account already", a.Owner).WithHint("change it: tokenctl admin user set %s", a.Owner)
+			return "", token.Errorf(token.ErrConflict, "%s has an account already", a.Owner).WithHint("change it: tokenctl admin user set %s", a.Owner)
 		}
 		if err := c.hasSteward(&a); err != nil {
-			return err
+			return "", err
 		}
 		a.CreatedAt, a.CreatedBy, a.Revision = c.now, c.by.caller.Owner, 1
 		c.noteAccount("account.add", &a, accountText(&a))
-		return store.Accounts.Put(c, a)
+		return "", store.Accounts.Put(c, a)
+	}, func(c *change, _ string) (err error) {
+		c.noteAccount("account.add", &a, replayed)
+		a, err = store.Accounts.Get(c, a.Owner.Realm, a.Owner.Name)
+		return goneSince(err)
 	})
 	return a, err
 }
@@ -122,7 +126,7 @@ func (s *session) Account(ctx context.Context, o token.Owner) (a token.Account, 
 }
 
 // ListAccounts implements [Accounts].
-func (s *session) ListAccounts(ctx context.Context, realm string) iter.Seq2[token.Account, error] {
+func (s *session) ListAccounts(ctx context.Context, realm string, after token.Owner) iter.Seq2[token.Account, error] {
 	return func(yield func(token.Account, error) bool) {
 		err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "list accounts", token.Auditor) })
 		if err != nil {
@@ -133,7 +137,11 @@ func (s *session) ListAccounts(ctx context.Context, realm string) iter.Seq2[toke
 		if realm != "" {
 			under = []string{realm}
 		}
-		store.Accounts.Pages(ctx, s.store, under...)(yield)
+		var from []string
+		if !after.IsZero() {
+			from = []string{after.Realm, after.Name}
+		}
+		store.Accounts.PagesAfter(ctx, s.store, from, under...)(yield)
 	}
 }
 
@@ -200,7 +208,7 @@ func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
 		return err
 	}
 	var refs []token.Ref
-	for t, err := range store.WalkOwner(ctx, s.store, o) {
+	for t, err := range store.WalkOwner(ctx, s.store, o, token.ID{}) {
 		if err != nil {
 			return err
 		}

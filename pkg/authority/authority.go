@@ -6,6 +6,7 @@ package authority
 
 import (
 	"context"
+	"io"
 	"iter"
 	"time"
 
@@ -143,8 +144,9 @@ type Accounts interface {
 	// AddAccount fails with token.ErrConflict if there is one.
 	AddAccount(ctx context.Context, a token.Account) (token.Account, error)
 	Account(ctx context.Context, o token.Owner) (token.Account, error)
-	// ListAccounts yields accounts by realm and name; realm may be empty.
-	ListAccounts(ctx context.Context, realm string) iter.Seq2[token.Account, error]
+	// ListAccounts yields accounts by realm and name; realm may be empty. With
+	// after it begins behind that owner: the cursor of a list in pages.
+	ListAccounts(ctx context.Context, realm string, after token.Owner) iter.Seq2[token.Account, error]
 	// SetAccount changes display name, roles, kind, steward and whether it is
 	// disabled. It fails with token.ErrConflict if a.Revision is not 0 and no
 	// longer the account's.
@@ -215,6 +217,10 @@ type Storage interface {
 	// the audit chain. What it finds wrong is in the report; an error says
 	// that it could not look.
 	Check(ctx context.Context, deep bool) (CheckReport, error)
+	// Backup writes one consistent state of everything but the key file, for
+	// [Restore]. It ends with a checksum: a part of it is not taken for the
+	// whole. Needs tokenctl:admin, for whoever has it can go back in time.
+	Backup(ctx context.Context, w io.Writer) error
 }
 
 // Stats is how much of what is in the store.
@@ -250,4 +256,7 @@ type Caller struct {
 	// than its owner: what it makes has at most those.
 	Narrowed bool
 	Roles    []token.Role
+	// Once, if it is set, makes this caller's next creating request harmless
+	// to repeat.
+	Once *Once
 }

@@ -103,16 +103,16 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 	}
 	plain := secret.New(form(shown.Kind), ref.ID)
 	verifier := s.hasher.Fast(use(shown.Kind, ref.ID), plain)
-	err = s.update(ctx, func(c *change) error {
+	err = s.once(ctx, func(c *change) (string, error) {
 		was, err := c.find(ref)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if err := ended(&was, c.now); err != nil {
-			return err
+			return "", err
 		}
 		if err := c.mayRotate(&was); err != nil {
-			return err
+			return "", err
 		}
 		rec := was
 		if !was.RotatedAt.IsZero() {
@@ -125,9 +125,16 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 			rec.PreviousUntil = c.now.Add(token.MaxLifetime)
 		}
 		if err := c.put(&was, &rec, token.Rotated, "token.rotate", "", graceText(r)); err != nil {
-			return err
+			return "", err
 		}
 		shown, err = s.show(c, rec)
+		return plain.Reveal(), err
+	}, func(c *change, first string) error {
+		plain = secret.FromText(first)
+		rec, err := c.replayToken("token.rotate", first)
+		if err == nil {
+			shown, err = s.show(c, rec)
+		}
 		return err
 	})
 	if err != nil {

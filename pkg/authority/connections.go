@@ -57,20 +57,24 @@ func (s *session) AddConnection(ctx context.Context, conn token.Connection) (tok
 	if err := s.signingKeysFor(ctx, conn.Algorithm); err != nil {
 		return conn, err
 	}
-	err := s.update(ctx, func(c *change) error {
+	err := s.once(ctx, func(c *change) (string, error) {
 		if err := c.by.needs(c, "add connections", token.Admin); err != nil {
-			return err
+			return "", err
 		}
 		has, err := store.Connections.Has(c, conn.Name)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if has {
-			return token.Errorf(token.ErrConflict, "there is a connection %q already", conn.Name).WithHint("change it: tokenctl admin connection set %s", conn.Name)
+			return "", token.Errorf(token.ErrConflict, "there is a connection %q already", conn.Name).WithHint("change it: tokenctl admin connection set %s", conn.Name)
 		}
 		conn.CreatedAt, conn.Revision = c.now, 1
 		c.note(audit.Entry{Action: "connection.add", Object: conn.Name, Detail: connectionText(&conn)})
-		return store.Connections.Put(c, conn)
+		return "", store.Connections.Put(c, conn)
+	}, func(c *change, _ string) (err error) {
+		c.note(audit.Entry{Action: "connection.add", Object: conn.Name, Detail: replayed})
+		conn, err = store.Connections.Get(c, conn.Name)
+		return goneSince(err)
 	})
 	return conn, err
 }

@@ -36,6 +36,7 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 	for {
 		v, err := s.judge(ctx, c)
 		if err != nil {
+			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}
 		roles, err := exchangeRoles(&v, e)

@@ -32,22 +32,26 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 	verifier := s.hasher.Fast(use(spec.Kind, id), plain)
 
 	var rec token.Record
-	err := s.update(ctx, func(c *change) error {
+	err := s.once(ctx, func(c *change) (string, error) {
 		rec = token.Record{
 			ID: id, Kind: spec.Kind, Owner: spec.Owner, Name: spec.Name, Roles: spec.Roles,
 			CreatedAt: id.Time(), CreatedBy: s.caller.Owner, Verifier: verifier, Revision: 1, LastChange: token.Made,
 		}
 		if err := c.admit(&rec, spec); err != nil {
-			return err
+			return "", err
 		}
 		if err := c.vacant(&rec); err != nil {
-			return err
+			return "", err
 		}
 		if err := store.PutToken(c, nil, &rec); err != nil {
-			return err
+			return "", err
 		}
 		c.noteToken("token.generate", &rec, "", "")
-		return nil
+		return plain.Reveal(), nil
+	}, func(c *change, first string) (err error) {
+		plain = secret.FromText(first)
+		rec, err = c.replayToken("token.generate", first)
+		return err
 	})
 	if err != nil {
 		return Issued{}, err
@@ -149,6 +153,7 @@ func (c *change) vacant(rec *token.Record) error {
 	if rec.Kind == token.Refresh {
 		what = fmt.Sprintf("a refresh token named %q", rec.Name)
 	}
+	last = c.by.noted.lastUse(holder.ID, last)
 	used := "never used"
 	if !last.At.IsZero() {
 		used = "last used " + ago(c.now, last.At)

@@ -54,7 +54,7 @@ func everything(s authority.Service, i authority.Issued) map[string]error {
 		"Explain":          second(s.Explain(background, i.Secret)),
 		"AddAccount":       second(s.AddAccount(background, bob)),
 		"Account":          second(s.Account(background, bob.Owner)),
-		"ListAccounts":     last(s.ListAccounts(background, "")),
+		"ListAccounts":     last(s.ListAccounts(background, "", token.Owner{})),
 		"SetAccount":       second(s.SetAccount(background, bob)),
 		"DeleteAccount":    s.DeleteAccount(background, bob.Owner),
 		"AddConnection":    second(s.AddConnection(background, token.NewConnection("crm"))),

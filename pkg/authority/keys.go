@@ -60,21 +60,30 @@ func (s *session) RotateSigning(ctx context.Context, a token.Algorithm) (key Key
 	if err != nil {
 		return Key{}, err
 	}
-	err = s.update(ctx, func(c *change) error {
+	err = s.once(ctx, func(c *change) (string, error) {
 		if err := c.by.needs(c, "rotate keys", token.Admin); err != nil {
-			return err
+			return "", err
 		}
 		p, err := policy(c)
 		if err != nil {
-			return err
+			return "", err
 		}
 		active, err := s.signer.Rotate(c, next, c.now, p.LongestAccessLifetime)
 		if err != nil {
-			return err
+			return "", err
 		}
 		key = signingKey(active)
 		c.note(audit.Entry{Action: "key.rotate", Object: active.ID, Detail: string(a)})
-		return nil
+		return active.ID, nil
+	}, func(c *change, first string) error {
+		keys, err := s.signer.List(c)
+		for _, k := range keys {
+			if k.ID == first {
+				key = signingKey(k)
+			}
+		}
+		c.note(audit.Entry{Action: "key.rotate", Object: first, Detail: replayed})
+		return err
 	})
 	return key, err
 }

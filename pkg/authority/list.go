@@ -28,6 +28,7 @@ func (s *session) Get(ctx context.Context, id token.ID) (t token.Token, err erro
 func (s *session) show(r store.Reader, rec token.Record) (token.Token, error) {
 	t := token.NewToken(rec, s.now())
 	u, err := store.GetUse(r, rec.ID)
+	u = s.noted.lastUse(rec.ID, u)
 	t.LastUsedAt, t.LastUsedFrom = u.At, u.From
 	return t, err
 }
@@ -48,9 +49,9 @@ func (s *session) List(ctx context.Context, sel token.Selector) iter.Seq2[token.
 			yield(token.Token{}, err)
 			return
 		}
-		walk := store.WalkTokens(ctx, s.store, sel.CreatedAfter, sel.CreatedBefore)
+		walk := store.WalkTokens(ctx, s.store, sel.CreatedAfter, sel.CreatedBefore, sel.After)
 		if !sel.Owner.IsZero() {
-			walk = store.WalkOwner(ctx, s.store, sel.Owner)
+			walk = store.WalkOwner(ctx, s.store, sel.Owner, sel.After)
 		}
 		now := s.now()
 		for t, err := range walk {
@@ -59,6 +60,10 @@ func (s *session) List(ctx context.Context, sel token.Selector) iter.Seq2[token.
 				return
 			}
 			t.Status = t.StatusAt(now)
+			if s.serving {
+				u := s.noted.lastUse(t.ID, token.Use{At: t.LastUsedAt, From: t.LastUsedFrom})
+				t.LastUsedAt, t.LastUsedFrom = u.At, u.From
+			}
 			if !sel.Match(t) {
 				continue
 			}

@@ -26,6 +26,8 @@ type Options struct {
 	Owner Caller
 	// Now is the clock; nil: [time.Now].
 	Now func() time.Time
+	// Serving says that this process alone has the store and calls [Local.Run].
+	Serving bool
 	// Warn hears of what failed without changing an answer, such as writing
 	// the time of a last use. Nil: nobody does.
 	Warn func(error)
@@ -41,8 +43,12 @@ type Local struct {
 	hasher *secret.Hasher
 	signer *signer.Signer
 	log    *audit.Log
+	memory memory
+	noted  noted
 	ready  atomic.Bool // the key file belongs to the store
 	wrote  atomic.Bool
+
+	serving bool
 }
 
 // New makes the rules over a store and the key file that belongs to it.
@@ -58,8 +64,13 @@ func New(o Options) *Local {
 		hasher: secret.NewHasher(o.Keys.Hashing(), secret.HasherOptions{Now: o.Now}),
 		signer: signer.New(o.Keys),
 		log:    audit.New(o.Keys, "main"),
+		noted:  noted{urgent: make(chan struct{}, 1)}, serving: o.Serving,
 	}
 }
+
+// SelfConnection is the connection whose access tokens are good for our own
+// API.
+const SelfConnection = "tokenctl"
 
 // As binds the rules to a caller.
 func (l *Local) As(c Caller) Service { return &session{Local: l, caller: c} }
@@ -189,7 +200,7 @@ type change struct {
 // and only if its writes are in the store.
 func (s *session) update(ctx context.Context, fn func(*change) error) error {
 	s.wrote.Store(true)
-	return s.withKeys(func() error {
+	return s.denied(s.withKeys(func() error {
 		return s.store.Update(ctx, func(w store.Writer) error {
 			c := &change{Writer: w, by: s, now: s.clock()}
 			if err := c.prepare(); err != nil {
@@ -200,8 +211,16 @@ func (s *session) update(ctx context.Context, fn func(*change) error) error {
 			}
 			return s.log.Append(w, c.entries...)
 		})
-	})
+	}))
 }
+
+// view reads one snapshot for the caller.
+func (s *session) view(ctx context.Context, fn func(store.Reader) error) error {
+	return s.denied(s.Local.view(ctx, fn))
+}
+
+// errDenied marks the refusal of what a caller may not do, who is known.
+var errDenied = errors.New("denied")
 
 // note adds an audit entry; who, when and from where are filled in.
 func (c *change) note(e audit.Entry) {
@@ -260,13 +279,15 @@ func (c *change) begin() error {
 			return err
 		}
 	}
-	conn := token.NewConnection(token.DefaultConnection)
-	conn.CreatedAt, conn.Revision = c.now, 1
-	if err := store.Connections.Put(c.Writer, conn); err != nil {
-		return err
+	for _, name := range []string{token.DefaultConnection, SelfConnection} {
+		conn := token.NewConnection(name)
+		conn.CreatedAt, conn.Revision = c.now, 1
+		if err := store.Connections.Put(c.Writer, conn); err != nil {
+			return err
+		}
 	}
 	// The first signing keys are published before they are used.
-	first, next, err := c.by.newKeys(conn.Algorithm)
+	first, next, err := c.by.newKeys(token.EdDSA)
 	if err != nil {
 		return err
 	}
@@ -314,7 +335,11 @@ func (s *session) needs(r store.Reader, what string, roles ...token.Role) error 
 	if slices.Contains(have, token.Admin) {
 		return nil
 	}
-	return token.Errorf(token.ErrRefused, "%s may not %s", s.who(), what).WithHint("this needs the role %s", roles[0])
+	refusal := token.Errorf(token.ErrRefused, "%s may not %s", s.who(), what).WithHint("this needs the role %s", roles[0])
+	if !s.caller.Owner.IsZero() {
+		refusal.Cause = errDenied
+	}
+	return refusal
 }
 
 func (s *session) who() string {

@@ -54,6 +54,12 @@ func TestMeanwhile(t *testing.T) {
 				t.Errorf("Exchange gives %+v, %v", a, err)
 			}
 		}},
+		{"a token is rotated while its old secret is exchanged", 1, func(t *testing.T, s *stage) { s.rotate(t) }, func(t *testing.T, s *stage) {
+			_, err := s.root.Exchange(background, authority.Exchange{RefreshToken: s.issued.Secret})
+			if !errors.Is(err, token.ErrRefused) {
+				t.Errorf("Exchange: %v", err)
+			}
+		}},
 		{"a token is deleted while it is exchanged", 1, func(t *testing.T, s *stage) { s.delete(t) }, func(t *testing.T, s *stage) {
 			_, err := s.root.Exchange(background, authority.Exchange{RefreshToken: s.issued.Secret})
 			if !errors.Is(err, token.ErrRefused) {

@@ -1,6 +1,16 @@
 package authority
 
-import "github.com/tokenctl/tokenctl/pkg/token"
+import (
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// ErrOutcomeUnknown is wrapped by an error after which nobody can say whether
+// the change has happened: look before you try again. It wraps
+// token.ErrCannotTell.
+var ErrOutcomeUnknown = store.ErrOutcomeUnknown
+
+var errNoSigningKey = token.Errorf(token.ErrCannotTell, "there is no key to sign access tokens with")
 
 // Reason is why a credential was refused. It is for the log and for
 // administrators; a stranger sees the same answer for all of them.

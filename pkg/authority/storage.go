@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"time"
@@ -26,7 +27,7 @@ func (s *session) Stats(ctx context.Context) (Stats, error) {
 		n.ByStatus[string(t.Status)]++
 		n.ByRealm[t.Owner.Realm]++
 	}
-	for _, err := range s.ListAccounts(ctx, "") {
+	for _, err := range s.ListAccounts(ctx, "", token.Owner{}) {
 		if err != nil {
 			return n, err
 		}
@@ -150,6 +151,20 @@ func (s *session) verifyLog(ctx context.Context) (rep audit.Report, err error) {
 // maintenanceBatch is how many tokens one call of [Local.Maintain] removes.
 const maintenanceBatch = 500
 
+// Backup implements [Storage].
+func (s *session) Backup(ctx context.Context, w io.Writer) error {
+	if err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "make a backup", token.Admin) }); err != nil {
+		return err
+	}
+	if err := s.update(ctx, func(c *change) error {
+		c.note(audit.Entry{Action: "store.backup"})
+		return nil
+	}); err != nil {
+		return err
+	}
+	return store.WriteBackup(ctx, s.store, w, s.clock())
+}
+
 // Maintain removes some of what policy keeps no longer: tombstones, expired
 // tokens and audit entries older than the retention. It is cheap when there is
 // nothing to do; more says that there is.
@@ -171,6 +186,9 @@ func (l *Local) Maintain(ctx context.Context) (more bool, err error) {
 	}
 	if len(overdue) > 0 {
 		return true, s.forget(ctx, overdue, before)
+	}
+	if more, err = s.forgetAnswers(ctx); more || err != nil {
+		return more, err
 	}
 	return false, l.withKeys(func() error {
 		_, err := l.log.Prune(ctx, l.store, before, audit.Entry{Time: s.clock(), Via: s.caller.Via})

@@ -19,8 +19,14 @@ const usePrecision = 30 * time.Second
 func (l *Local) used(ctx context.Context, v *verdict, c credential, from string) {
 	now := l.clock()
 	arrived := v.renewed && v.record.PreviousUntilUsed && len(v.record.Previous) > 0
-	if !arrived && !v.outdated && now.Sub(v.lastUse.At) < usePrecision {
-		return
+	if !arrived && !v.outdated {
+		if now.Sub(v.lastUse.At) < usePrecision {
+			return
+		}
+		if l.serving {
+			l.noted.use(v.record.ID, token.Use{At: now, From: from})
+			return
+		}
 	}
 	s := session{Local: l, caller: Caller{Owner: v.record.Owner, Via: "token " + v.record.ID.String(), From: from}}
 	err := s.update(ctx, func(w *change) error {

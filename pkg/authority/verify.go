@@ -36,6 +36,9 @@ func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error)
 	}
 	v, err := l.judge(ctx, c)
 	if err != nil {
+		if p.CountsAsUse {
+			l.noteRefusal(err, p.From)
+		}
 		return token.Identity{}, err
 	}
 	if p.Connection != "" && c.kind == token.Access && v.identity.Connection != p.Connection {
@@ -61,21 +64,7 @@ func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) 
 		return v, err
 	}
 	// The secret is checked outside of the transaction: it may take long.
-	var account token.Account
-	err = l.view(ctx, func(r store.Reader) (err error) {
-		v = verdict{}
-		if v.record, err = store.GetToken(r, c.id); err != nil {
-			return err
-		}
-		if v.lastUse, err = store.GetUse(r, c.id); err != nil {
-			return err
-		}
-		account, err = store.Accounts.Get(r, v.record.Owner.Realm, v.record.Owner.Name)
-		if errors.Is(err, store.ErrNotFound) {
-			account, err = token.Account{}, nil
-		}
-		return err
-	})
+	k, err := l.known(ctx, c.id)
 	if errors.Is(err, store.ErrNotFound) {
 		// The same work as for a token that is there.
 		l.hasher.Fast(use(c.kind, c.id), c.secret)
@@ -84,7 +73,8 @@ func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) 
 	if err != nil {
 		return v, err
 	}
-	err = l.judgeSecret(ctx, c, &v, &account)
+	v.record, v.lastUse = k.record, k.lastUse
+	err = l.judgeSecret(ctx, c, &v, k.account)
 	return v, err
 }
 
@@ -220,6 +210,7 @@ func (l *Local) judgeAccess(r store.Reader, jwt string) (v verdict, err error) {
 	}
 	v.identity = token.Identity{
 		Kind: token.Access, ID: v.record.ID, Owner: v.record.Owner, Connection: conn.Name, ExpiresAt: claims.ExpiresAt,
+		Issuer: claims.Issuer, Audience: claims.Audience, JWTID: claims.ID, IssuedAt: claims.IssuedAt,
 		// What the owner has lost since is lost here too.
 		Roles: token.IntersectRoles(claims.Roles, a.Roles),
 	}

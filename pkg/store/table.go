@@ -69,7 +69,16 @@ func (t Table[T]) Scan(r Reader, name ...string) iter.Seq2[T, error] {
 
 // Pages is [Table.Scan], page by page: the loop's body may use the store.
 func (t Table[T]) Pages(ctx context.Context, s Store, name ...string) iter.Seq2[T, error] {
-	return t.records(Pages(ctx, s, t.key(name...), 256))
+	return t.PagesAfter(ctx, s, nil, name...)
+}
+
+// PagesAfter is Pages from behind the record whose name after is.
+func (t Table[T]) PagesAfter(ctx context.Context, s Store, after []string, name ...string) iter.Seq2[T, error] {
+	var from Key
+	if len(after) > 0 {
+		from = t.key(after...)
+	}
+	return t.records(PagesAfter(ctx, s, t.key(name...), from, 256))
 }
 
 func (t Table[T]) records(entries iter.Seq2[Entry, error]) iter.Seq2[T, error] {

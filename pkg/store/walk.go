@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -17,13 +18,17 @@ const walkPage = 4096
 // WalkTokens yields the tokens that were made in [from, until) (zero: no
 // bound), tombstones too, with their last use, but without verifiers and
 // status, in the order of their making. It reads page by page: the loop's body
-// may use the store. The token is valid until the next one is asked for.
-func WalkTokens(ctx context.Context, s Store, from, until time.Time) iter.Seq2[*token.Token, error] {
+// may use the store. The token is valid until the next one is asked for. Unless
+// it is zero, after is an id that the walk begins behind.
+func WalkTokens(ctx context.Context, s Store, from, until time.Time, after token.ID) iter.Seq2[*token.Token, error] {
 	var w walk
 	w.fill = func(r Reader) error { return w.tokens(r, until) }
 	// Ids begin with the second of their making: all up to the one before.
 	if before := from.Add(-1); before.Unix() >= 0 {
 		w.after = NewKey(tableTokens).ID(token.ID{}).lastOf(before)
+	}
+	if k := NewKey(tableTokens).ID(after); !after.IsZero() && bytes.Compare(k, w.after) > 0 {
+		w.after = k
 	}
 	return w.run(ctx, s)
 }
@@ -40,8 +45,11 @@ func (k Key) lastOf(t time.Time) Key {
 }
 
 // WalkOwner is [WalkTokens] for all tokens of one owner.
-func WalkOwner(ctx context.Context, s Store, o token.Owner) iter.Seq2[*token.Token, error] {
+func WalkOwner(ctx context.Context, s Store, o token.Owner, after token.ID) iter.Seq2[*token.Token, error] {
 	var w walk
+	if !after.IsZero() {
+		w.after = NewKey(tableOwners).Owner(o).ID(after)
+	}
 	w.fill = func(r Reader) error { return w.ownerTokens(r, o) }
 	return w.run(ctx, s)
 }

@@ -92,7 +92,7 @@ func same(t *testing.T, what string, got, want []token.Token) {
 func TestWalkTokens(t *testing.T) {
 	both(t, func(t *testing.T, s store.Store) {
 		all := crowd(t, s, alice, 2*pageSize+100)
-		same(t, "WalkTokens", collect(t, store.WalkTokens(background, s, time.Time{}, time.Time{})), all)
+		same(t, "WalkTokens", collect(t, store.WalkTokens(background, s, time.Time{}, time.Time{}, token.ID{})), all)
 
 		// made is what was made in [from, until), by counting.
 		made := func(from, until time.Time) []token.Token {
@@ -122,7 +122,7 @@ func TestWalkTokens(t *testing.T) {
 			{time.Unix(0, 0), {}},
 			{time.Unix(1e12, 0), {}},
 		} {
-			same(t, fmt.Sprintf("WalkTokens from %s until %s", r[0], r[1]), collect(t, store.WalkTokens(background, s, r[0], r[1])), made(r[0], r[1]))
+			same(t, fmt.Sprintf("WalkTokens from %s until %s", r[0], r[1]), collect(t, store.WalkTokens(background, s, r[0], r[1], token.ID{})), made(r[0], r[1]))
 		}
 	})
 }
@@ -134,12 +134,12 @@ func TestWalkOwner(t *testing.T) {
 		// Names that begin alike, or whose realms do.
 		for i, o := range []token.Owner{{Realm: "local", Name: "alice2"}, {Realm: "local", Name: "alic"}, {Realm: "local", Name: "alice\x00"}, {Realm: "local2", Name: "alice"}, {Realm: "loca", Name: "lalice"}} {
 			put(t, s, userToken(900_001+i, o))
-			if got := collect(t, store.WalkOwner(background, s, o)); len(got) != 1 || got[0].Owner != o {
+			if got := collect(t, store.WalkOwner(background, s, o, token.ID{})); len(got) != 1 || got[0].Owner != o {
 				t.Errorf("the tokens of %+v are %+v", o, got)
 			}
 		}
-		same(t, "WalkOwner", collect(t, store.WalkOwner(background, s, alice)), all)
-		if got := collect(t, store.WalkOwner(background, s, token.Owner{Realm: "local", Name: "nobody"})); len(got) != 0 {
+		same(t, "WalkOwner", collect(t, store.WalkOwner(background, s, alice, token.ID{})), all)
+		if got := collect(t, store.WalkOwner(background, s, token.Owner{Realm: "local", Name: "nobody"}, token.ID{})); len(got) != 0 {
 			t.Errorf("nobody has %+v", got)
 		}
 	})
@@ -151,8 +151,8 @@ func TestWalkAgain(t *testing.T) {
 	both(t, func(t *testing.T, s store.Store) {
 		all := crowd(t, s, alice, pageSize+50)
 		for name, walk := range map[string]iter.Seq2[*token.Token, error]{
-			"WalkTokens": store.WalkTokens(background, s, time.Time{}, time.Time{}),
-			"WalkOwner":  store.WalkOwner(background, s, alice),
+			"WalkTokens": store.WalkTokens(background, s, time.Time{}, time.Time{}, token.ID{}),
+			"WalkOwner":  store.WalkOwner(background, s, alice, token.ID{}),
 		} {
 			for _, stop := range []int{1, pageSize - 1, pageSize, pageSize + 1, len(all)} {
 				n := 0
@@ -178,8 +178,8 @@ func TestWalkAgain(t *testing.T) {
 func TestWalkBodyWrites(t *testing.T) {
 	both(t, func(t *testing.T, s store.Store) {
 		for name, walk := range map[string]iter.Seq2[*token.Token, error]{
-			"WalkTokens": store.WalkTokens(background, s, time.Time{}, time.Time{}),
-			"WalkOwner":  store.WalkOwner(background, s, alice),
+			"WalkTokens": store.WalkTokens(background, s, time.Time{}, time.Time{}, token.ID{}),
+			"WalkOwner":  store.WalkOwner(background, s, alice, token.ID{}),
 		} {
 			all := crowd(t, s, alice, 2*pageSize)
 			var got []token.Token
@@ -207,8 +207,8 @@ func TestWalkErrors(t *testing.T) {
 		all := crowd(t, s, alice, pageSize+50)
 		update(t, s, func(w store.Writer) error { return w.Put(tokenKey(all[pageSize+20].ID), []byte("garbage")) })
 		for name, walk := range map[string]iter.Seq2[*token.Token, error]{
-			"WalkTokens": store.WalkTokens(background, s, time.Time{}, time.Time{}),
-			"WalkOwner":  store.WalkOwner(background, s, alice),
+			"WalkTokens": store.WalkTokens(background, s, time.Time{}, time.Time{}, token.ID{}),
+			"WalkOwner":  store.WalkOwner(background, s, alice, token.ID{}),
 		} {
 			n, failed := 0, 0
 			for tok, err := range walk {
@@ -251,13 +251,13 @@ func TestWalksEndWithTheirContext(t *testing.T) {
 		put(t, s, userToken(1, alice))
 		for name, walk := range map[string]func(context.Context, store.Store) error{
 			"WalkTokens": func(ctx context.Context, s store.Store) (last error) {
-				for _, err := range store.WalkTokens(ctx, s, time.Time{}, time.Time{}) {
+				for _, err := range store.WalkTokens(ctx, s, time.Time{}, time.Time{}, token.ID{}) {
 					last = err
 				}
 				return last
 			},
 			"WalkOwner": func(ctx context.Context, s store.Store) (last error) {
-				for _, err := range store.WalkOwner(ctx, s, alice) {
+				for _, err := range store.WalkOwner(ctx, s, alice, token.ID{}) {
 					last = err
 				}
 				return last

@@ -24,6 +24,7 @@ type Selector struct {
 	UnusedSince   time.Time // last used, or else made, before
 	NeverUsed     bool
 	Ended         bool // also expired and revoked ones
+	After         ID   // only tokens with a later id: the cursor of a list in pages
 }
 
 // Check says what is wrong with the selector as such.
@@ -44,7 +45,7 @@ func (s *Selector) Check() error {
 
 // Narrows says whether the selector demands anything at all but its owner.
 func (s Selector) Narrows() bool {
-	s.Owner, s.Ended = Owner{}, false
+	s.Owner, s.Ended, s.After = Owner{}, false, ID{}
 	return s != Selector{}
 }
 
@@ -64,7 +65,8 @@ func (s *Selector) Match(t *Token) bool {
 			return false
 		}
 	}
-	return (s.Kind == 0 || t.Kind == s.Kind) &&
+	return (s.After.IsZero() || t.ID.Compare(s.After) > 0) &&
+		(s.Kind == 0 || t.Kind == s.Kind) &&
 		(s.Owner.IsZero() || t.Owner == s.Owner) &&
 		(s.Realm == "" || t.Owner.Realm == s.Realm) &&
 		(s.Service == "" || t.Service == s.Service) &&

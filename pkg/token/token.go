@@ -257,6 +257,11 @@ type Identity struct {
 	Service    string
 	Connection string
 	ExpiresAt  time.Time // zero: never
+	// Of an access token alone: its claims iss, aud, jti and iat (RFC 7519 §4.1).
+	Issuer   string
+	Audience string
+	JWTID    string
+	IssuedAt time.Time
 }
 
 // HasRole says whether the identity bears a role. [Admin] counts as every

@@ -27,8 +27,13 @@ var accessTokens = []rule{
 func accessIdentity(w *world) {
 	r := w.generate(w.alice, refresh("reader"))
 	a := w.exchange(r.Secret)
-	w.equal("the identity", w.accepts(a.Text), token.Identity{
+	id := w.accepts(a.Text)
+	if id.JWTID == "" {
+		w.Error("the access token has no id of its own")
+	}
+	w.equal("the identity", id, token.Identity{
 		Kind: token.Access, ID: r.Token.ID, Owner: local("alice"), Roles: []token.Role{"reader"}, Connection: "default", ExpiresAt: w.second().Add(time.Hour),
+		Issuer: "http://127.0.0.1:8470", Audience: "urn:tokenctl:default", JWTID: id.JWTID, IssuedAt: w.second(),
 	})
 	e, err := w.root.Explain(background, a.Text)
 	w.must(err)

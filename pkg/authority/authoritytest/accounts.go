@@ -107,7 +107,7 @@ func listAccounts(w *world) {
 		w.addAccount(token.Account{Owner: o})
 	}
 	names := func(realm string) (all []string) {
-		for a, err := range w.root.ListAccounts(background, realm) {
+		for a, err := range w.root.ListAccounts(background, realm, token.Owner{}) {
 			w.must(err)
 			all = append(all, a.Owner.String())
 		}

@@ -102,7 +102,7 @@ func noChange(w *world) {
 		w.exchange(r.Secret)
 		w.list(w.root, token.Selector{})
 		for _, err := range []error{
-			last(w, w.root.ListAccounts(background, "")),
+			last(w, w.root.ListAccounts(background, "", token.Owner{})),
 			w.bob.Revoke(background, refs(i), ""),
 			w.bob.Suspend(background, refs(i), time.Time{}),
 			w.stranger().Delete(background, refs(i)),
@@ -192,7 +192,7 @@ func stats(w *world) {
 	w.must(err)
 	w.equal("the counts", got, authority.Stats{
 		Tokens: 7, ByKind: map[string]int{"user": 3, "refresh": 4}, ByStatus: map[string]int{"active": 4, "suspended": 1, "expired": 1, "revoked": 1},
-		ByRealm: map[string]int{"local": 6, "corp": 1}, Accounts: 7, Connections: 1, AuditLength: got.AuditLength,
+		ByRealm: map[string]int{"local": 6, "corp": 1}, Accounts: 7, Connections: 2, AuditLength: got.AuditLength,
 	})
 	if n := len(w.actions(0)); got.AuditLength < n {
 		w.Errorf("the log has %d entries, counted are %d", n, got.AuditLength)

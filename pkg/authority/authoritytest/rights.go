@@ -150,7 +150,7 @@ func otherRights(w *world) {
 			return refusedOrMissing(err)
 		}},
 		{"list accounts", "RAU", nil, func(w *world, s authority.Service, _ authority.Issued, _ string) error {
-			return last(w, s.ListAccounts(background, ""))
+			return last(w, s.ListAccounts(background, "", token.Owner{}))
 		}},
 		{"add an account", "RA", nil, func(_ *world, s authority.Service, _ authority.Issued, name string) error {
 			return fail(s.AddAccount(background, token.Account{Owner: local(name)}))

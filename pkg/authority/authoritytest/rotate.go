@@ -192,8 +192,12 @@ func takeBackRotate(w *world) {
 	first := w.generate(w.alice, refresh())
 	w.wait(time.Hour)
 	for _, r := range []authority.Rotation{{}, {Grace: time.Hour}, {UntilUsed: true}} {
+		before := w.get(first.Token.ID)
 		second := w.rotate(first, r)
 		w.must(w.alice.TakeBack(background, ref(second)))
+		after := w.get(first.Token.ID)
+		after.Revision, after.LastChange = before.Revision, before.LastChange
+		w.equal("the token", after, before)
 		w.accepts(first.Secret)
 		w.refuses(second.Secret, authority.WrongSecret)
 		w.fails(w.alice.TakeBack(background, ref(second)), token.ErrConflict)

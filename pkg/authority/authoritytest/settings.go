@@ -52,7 +52,7 @@ func addConnection(w *world) {
 		w.must(err)
 		names = append(names, c.Name)
 	}
-	w.equal("the list", names, []string{"crm", "default"})
+	w.equal("the list", names, []string{"crm", "default", "tokenctl"})
 }
 
 func setConnection(w *world) {

@@ -32,6 +32,9 @@ type Options struct {
 	// LockTimeout is how long to wait for others; 0 stands for one second.
 	LockTimeout time.Duration
 
+	// OpenTimeout is how long Open itself waits; 0 stands for LockTimeout.
+	OpenTimeout time.Duration
+
 	// NoSync leaves out every fsync. It is for the test that shows that the
 	// test of durability can fail.
 	NoSync bool
@@ -71,7 +74,11 @@ func Open(o Options) (*Store, error) {
 		o.LockTimeout = time.Second
 	}
 	s := &Store{options: o, turn: make(chan struct{}, 1)}
+	if o.OpenTimeout != 0 {
+		s.options.LockTimeout = o.OpenTimeout
+	}
 	f, err := s.open(context.Background(), o.Exclusive)
+	s.options.LockTimeout = o.LockTimeout
 	if err != nil {
 		return nil, err
 	}

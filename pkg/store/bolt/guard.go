@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ func (s *Store) guard(ctx context.Context, write bool) (_ *os.File, p pages, err
 		if err := lock(ctx, f, write, s.options.LockTimeout); err != nil {
 			defer f.Close()
 			switch {
-			case errors.Is(err, errBusy):
+			case errors.Is(err, ErrBusy):
 				return nil, p, busy(s.options.Path, f)
 			case ctx.Err() != nil:
 				return nil, p, ended(ctx)
@@ -53,6 +54,10 @@ func still(f *os.File) bool {
 	return err == nil && os.SameFile(mine, now)
 }
 
+// ErrBusy is wrapped by the error for a file whose lock somebody else has held
+// for too long.
+var ErrBusy = errors.New("locked by somebody else")
+
 func busy(path string, f *os.File) error {
 	who := "another process"
 	if f != nil {
@@ -60,8 +65,11 @@ func busy(path string, f *os.File) error {
 			who = names
 		}
 	}
-	return token.Errorf(token.ErrCannotTell, "%s is in use by %s", path, who).
-		WithHint("wait until it has ended; what serve holds is reached through serve")
+	return &token.Error{
+		Kind: token.ErrCannotTell, Cause: ErrBusy,
+		Message: fmt.Sprintf("%s is in use by %s", path, who),
+		Hint:    "wait until it has ended; what serve holds is reached through serve",
+	}
 }
 
 // openSafely opens a regular file that nobody but us can read, write or

@@ -4,12 +4,9 @@ package bolt
 
 import (
 	"context"
-	"errors"
 	"os"
 	"time"
 )
-
-var errBusy = errors.New("locked by somebody else")
 
 // lock leaves the lock to bbolt, which looks for it every 50 ms.
 func lock(context.Context, *os.File, bool, time.Duration) error { return nil }

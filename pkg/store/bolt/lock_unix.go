@@ -4,16 +4,12 @@ package bolt
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
 )
-
-// errBusy says that somebody else has held the lock for too long.
-var errBusy = errors.New("locked by somebody else")
 
 // lock takes bbolt's own lock, the flock of the file, before bbolt does: it
 // would look again every 50 ms, so that of 20 processes with transactions of
@@ -48,7 +44,7 @@ func flock(ctx context.Context, f *os.File, how int, until time.Time, pause time
 		case err != syscall.EWOULDBLOCK:
 			return os.NewSyscallError("flock", err)
 		case time.Now().After(until):
-			return errBusy
+			return ErrBusy
 		}
 		select {
 		case <-time.After(pause/2 + rand.N(pause)):

@@ -1,0 +1,187 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// Ready says whether questions can be answered: the store can be read, the key
+// file belongs to it, and there is a key to sign with.
+func (l *Local) Ready(ctx context.Context) error {
+	return l.view(ctx, func(r store.Reader) error {
+		keys, err := l.signer.List(r)
+		if err == nil && len(keys) == 0 {
+			err = errNoSigningKey
+		}
+		return err
+	})
+}
+
+// noted is what a serving process keeps in memory until it is written in one
+// go: a request must not cost a write, and a flood of refusals not the disk.
+type noted struct {
+	mu       sync.Mutex
+	uses     map[token.ID]token.Use
+	refusals []audit.Entry
+	more     int           // refusals that were only counted
+	urgent   chan struct{} // has room for one
+}
+
+// refusalsKept is how many refusals go into the audit log each time. The rest
+// is counted.
+const refusalsKept = 100
+
+// usesKept bounds the memory. Uses beyond it are noted half a minute later.
+const usesKept = 1 << 17
+
+// use notes a last use, to the precision that is promised.
+func (n *noted) use(id token.ID, u token.Use) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.uses == nil {
+		n.uses = map[token.ID]token.Use{}
+	}
+	if was, has := n.uses[id]; !has && len(n.uses) < usesKept || has && u.At.Sub(was.At) >= usePrecision {
+		n.uses[id] = u
+	}
+}
+
+// lastUse is the later of a use that is noted and one that was read.
+func (n *noted) lastUse(id token.ID, read token.Use) token.Use {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if u, has := n.uses[id]; has && u.At.After(read.At) {
+		return u
+	}
+	return read
+}
+
+func (n *noted) refusal(e audit.Entry, urgent bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.refusals) == refusalsKept {
+		n.more++
+		return
+	}
+	n.refusals = append(n.refusals, e)
+	if urgent {
+		select {
+		case n.urgent <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take empties the memory.
+func (n *noted) take() (uses map[token.ID]token.Use, refusals []audit.Entry, more int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	uses, refusals, more = n.uses, n.refusals, n.more
+	n.uses, n.refusals, n.more = nil, nil, 0
+	return uses, refusals, more
+}
+
+// noteRefusal samples credentials that were presented and refused.
+func (l *Local) noteRefusal(err error, from string) {
+	var no *Refusal
+	if !l.serving || !errors.As(err, &no) {
+		return
+	}
+	l.noted.refusal(audit.Entry{Time: l.clock(), Action: "credential.refused", Token: no.Token, Reason: string(no.Reason), Source: from}, false)
+}
+
+// denied notes that a caller, who is known, asked for what they may not do.
+func (s *session) denied(err error) error {
+	if s.serving && errors.Is(err, errDenied) {
+		var e *token.Error
+		errors.As(err, &e)
+		s.noted.refusal(audit.Entry{
+			Time: s.clock(), Actor: s.caller.Owner, Via: s.caller.Via, Source: s.caller.From, Action: "access.refused", Detail: e.Message,
+		}, true)
+	}
+	return err
+}
+
+// Run does what a process has to do that alone has the store: it writes what
+// was noted in memory, and removes what is kept no longer. It returns when ctx
+// has ended and everything is written.
+func (l *Local) Run(ctx context.Context) error {
+	tick := time.NewTicker(usePrecision)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			return l.flush(last)
+		case <-tick.C:
+			l.maintainAll(ctx)
+		case <-l.noted.urgent:
+			select { // more may follow
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+		if err := l.flush(ctx); err != nil && ctx.Err() == nil {
+			l.warn(err)
+		}
+	}
+}
+
+func (l *Local) maintainAll(ctx context.Context) {
+	for ctx.Err() == nil {
+		more, err := l.Maintain(ctx)
+		if err != nil && ctx.Err() == nil {
+			l.warn(err)
+		}
+		if !more || err != nil {
+			return
+		}
+	}
+}
+
+// flush writes what was noted. What cannot be written is lost: it changes no
+// answer.
+func (l *Local) flush(ctx context.Context) error {
+	uses, refusals, more := l.noted.take()
+	ids := slices.SortedFunc(maps.Keys(uses), token.ID.Compare)
+	for batch := range slices.Chunk(ids, l.store.Limit()/2) {
+		err := l.store.Update(ctx, func(w store.Writer) error {
+			for _, id := range batch {
+				// A use of a token that is gone would never be removed.
+				if _, err := store.GetToken(w, id); errors.Is(err, store.ErrNotFound) {
+					continue
+				} else if err != nil {
+					return err
+				}
+				if err := store.PutUse(w, id, uses[id]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return token.Errorf(token.ErrCannotTell, "last uses could not be noted: %w", err)
+		}
+	}
+	if more > 0 {
+		refusals = append(refusals, audit.Entry{Time: l.clock(), Action: "credential.refused", Detail: fmt.Sprintf("and %d more", more)})
+	}
+	if len(refusals) == 0 {
+		return nil
+	}
+	err := l.store.Update(ctx, func(w store.Writer) error { return l.log.Append(w, refusals...) })
+	if err != nil {
+		return token.Errorf(token.ErrCannotTell, "refusals could not be noted: %w", err)
+	}
+	return nil
+}
