@@ -1,0 +1,258 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// RestoreOptions say what is restored where.
+type RestoreOptions struct {
+	Backup io.ReadSeeker
+	// Into is an empty store that nobody else knows of yet.
+	Into store.Store
+	// Present is the store that Into is to replace; nil if it cannot be read.
+	Present store.Store
+	Keys    *keyfile.Keys
+	By      Caller
+	Now     func() time.Time // nil: [time.Now]
+}
+
+// RestoreReport is what a restore has brought back.
+type RestoreReport struct {
+	Taken  time.Time `json:"backup_taken_at"`
+	Tokens int       `json:"tokens"`
+	// Continues says that the present store is a later state of the backup. Then
+	// nothing comes back to life that was ended in between; else later
+	// revocations are lost.
+	Continues bool `json:"continues"`
+	Kept      int  `json:"changes_kept"` // tokens and accounts as they are now
+}
+
+// Restore fills an empty store from a backup, whose checksum it checks before
+// it writes. What was ended since the backup was taken stays ended, as far as
+// the present store tells: revoked and deleted tokens, secrets that were
+// rotated, accounts that were disabled or deleted.
+func Restore(ctx context.Context, o RestoreOptions) (rep RestoreReport, err error) {
+	if rep.Taken, err = copyBackup(ctx, o.Backup, nil); err != nil {
+		return rep, err
+	}
+	if _, err = copyBackup(ctx, o.Backup, o.Into); err != nil {
+		return rep, err
+	}
+	by := o.By
+	by.FileOwner = false // no account is made that was not in the backup
+	s := &session{Local: New(Options{Store: o.Into, Keys: o.Keys, Now: o.Now}), caller: by}
+	if o.Present != nil {
+		if err := s.keepEndings(ctx, o.Present, &rep); err != nil {
+			return rep, err
+		}
+	}
+	if rep.Tokens, err = s.soundTokens(ctx); err != nil {
+		return rep, err
+	}
+	return rep, s.update(ctx, func(c *change) error {
+		detail := fmt.Sprintf("backup of %s, %d later endings kept", rep.Taken.Format(time.RFC3339), rep.Kept)
+		if !rep.Continues {
+			detail = fmt.Sprintf("backup of %s, later endings are lost", rep.Taken.Format(time.RFC3339))
+		}
+		c.note(audit.Entry{Action: "store.restore", Detail: detail})
+		return nil
+	})
+}
+
+// copyBackup reads a backup to its end, and into a store unless that is nil.
+func copyBackup(ctx context.Context, in io.ReadSeeker, into store.Store) (taken time.Time, err error) {
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return taken, token.Errorf(token.ErrCannotTell, "the backup cannot be read: %w", err)
+	}
+	b, err := store.OpenBackup(in)
+	if err != nil {
+		return taken, err
+	}
+	var batch []store.Entry
+	write := func() error {
+		if into == nil || len(batch) == 0 {
+			return nil
+		}
+		err := into.Update(ctx, func(w store.Writer) error {
+			for _, e := range batch {
+				if err := w.Put(e.Key, e.Value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		batch = batch[:0]
+		return err
+	}
+	for e, err := range b.Entries() {
+		if err != nil {
+			return taken, err
+		}
+		if into == nil {
+			continue
+		}
+		batch = append(batch, store.Entry{Key: append([]byte(nil), e.Key...), Value: append([]byte(nil), e.Value...)})
+		if len(batch) == into.Limit() {
+			if err := write(); err != nil {
+				return taken, err
+			}
+		}
+	}
+	return b.Taken, write()
+}
+
+// soundTokens counts the tokens of a restored store, all of whose records must
+// be readable.
+func (s *session) soundTokens(ctx context.Context) (n int, err error) {
+	for found, err := range store.Inspect(ctx, s.store, true, s.now) {
+		if err != nil {
+			return n, err
+		}
+		if found.Problem != "" {
+			return n, token.Errorf(token.ErrCannotTell, "the backup holds damage: %s", found.Problem)
+		}
+		if !found.Index {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// keepEndings carries over what was ended between the backup and now.
+func (s *session) keepEndings(ctx context.Context, present store.Store, rep *RestoreReport) error {
+	var after uint64
+	err := present.View(ctx, func(later store.Reader) error {
+		return s.store.View(ctx, func(earlier store.Reader) (err error) {
+			after, rep.Continues, err = s.log.Continues(later, earlier)
+			return err
+		})
+	})
+	if err != nil || !rep.Continues {
+		return err
+	}
+	if err := s.keepTokens(ctx, present, rep); err != nil {
+		return err
+	}
+	for e, err := range s.log.List(ctx, present, audit.Filter{After: after}) {
+		if err != nil {
+			return err
+		}
+		switch e.Action {
+		case "token.delete":
+			err = s.keepDeleted(ctx, e, rep)
+		case "account.disable", "account.delete":
+			err = s.keepDisabled(ctx, present, e.Owner, rep)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepTokens takes every token that has changed since as it is now.
+func (s *session) keepTokens(ctx context.Context, present store.Store, rep *RestoreReport) error {
+	for t, err := range store.WalkTokens(ctx, present, time.Time{}, time.Time{}, token.ID{}) {
+		if err != nil {
+			return err
+		}
+		var was token.Record
+		err := s.store.View(ctx, func(r store.Reader) (err error) {
+			was, err = store.GetToken(r, t.ID)
+			return err
+		})
+		missing := errors.Is(err, store.ErrNotFound)
+		if err != nil && !missing {
+			return err
+		}
+		// One that was made later, and lives, is not in the backup.
+		if missing && t.RevokedAt.IsZero() || !missing && was.Revision >= t.Revision {
+			continue
+		}
+		var now token.Record
+		err = present.View(ctx, func(r store.Reader) (err error) {
+			now, err = store.GetToken(r, t.ID) // with its verifier
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		before := &was
+		if missing {
+			before = nil
+		}
+		rep.Kept++
+		if err := s.store.Update(ctx, func(w store.Writer) error { return store.PutToken(w, before, &now) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepDeleted makes a tombstone of a token that was deleted since.
+func (s *session) keepDeleted(ctx context.Context, e audit.Entry, rep *RestoreReport) error {
+	kept := false
+	err := s.store.Update(ctx, func(w store.Writer) error {
+		kept = false
+		was, err := store.GetToken(w, e.Token)
+		if errors.Is(err, store.ErrNotFound) || err == nil && !was.RevokedAt.IsZero() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rec := was
+		rec.Bury(e.Time, e.Actor, "deleted after the backup was taken")
+		rec.Revision++
+		rec.LastChange, kept = token.Other, true
+		return store.PutToken(w, &was, &rec)
+	})
+	rep.count(kept)
+	return err
+}
+
+// keepDisabled disables an account that is disabled now, or gone.
+func (s *session) keepDisabled(ctx context.Context, present store.Store, o token.Owner, rep *RestoreReport) error {
+	var now token.Account
+	err := present.View(ctx, func(r store.Reader) (err error) {
+		now, err = store.Accounts.Get(r, o.Realm, o.Name)
+		return err
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if err == nil && !now.Disabled {
+		return nil // enabled again
+	}
+	kept := false
+	err = s.store.Update(ctx, func(w store.Writer) error {
+		kept = false
+		a, err := store.Accounts.Get(w, o.Realm, o.Name)
+		if errors.Is(err, store.ErrNotFound) || err == nil && a.Disabled {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		a.Disabled, kept = true, true
+		a.Revision++
+		return store.Accounts.Put(w, a)
+	})
+	rep.count(kept)
+	return err
+}
+
+func (rep *RestoreReport) count(kept bool) {
+	if kept {
+		rep.Kept++
+	}
+}

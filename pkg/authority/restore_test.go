@@ -1,0 +1,164 @@
+package authority_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/store/memory"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// past is a store with a token for every fate, and its backup.
+type past struct {
+	store  store.Store
+	keys   *keyfile.Keys
+	local  *authority.Local
+	root   authority.Service
+	tokens map[string]authority.Issued
+	backup []byte
+}
+
+var fates = []string{"stays", "revoked", "deleted", "rotated", "suspended", "owner disabled", "owner deleted", "ended before"}
+
+func newPast(t *testing.T) *past {
+	t.Helper()
+	p := &past{store: memory.New(), keys: keyfile.New(time.Now()), tokens: map[string]authority.Issued{}}
+	p.local = authority.New(authority.Options{Store: p.store, Keys: p.keys})
+	p.root = p.local.As(authority.Caller{Owner: owner("root"), FileOwner: true})
+	for i, fate := range fates {
+		o := owner(string(rune('a' + i)))
+		_, err := p.root.AddAccount(t.Context(), token.Account{Owner: o, Kind: token.Person})
+		must(t, err)
+		p.tokens[fate], err = p.root.Generate(t.Context(), token.Spec{Kind: token.User, Owner: o})
+		must(t, err)
+	}
+	must(t, p.root.Revoke(t.Context(), p.refs("ended before"), "early"))
+	var b bytes.Buffer
+	must(t, p.root.Backup(t.Context(), &b))
+	p.backup = b.Bytes()
+	return p
+}
+
+func (p *past) refs(fate string) []token.Ref { return []token.Ref{{ID: p.tokens[fate].Token.ID}} }
+
+// restore brings the backup back, into a store that replaces present.
+func (p *past) restore(present store.Store) (*authority.Local, authority.RestoreReport, error) {
+	into := memory.New()
+	rep, err := authority.Restore(background, authority.RestoreOptions{
+		Backup: bytes.NewReader(p.backup), Into: into, Present: present, Keys: p.keys, By: authority.Caller{Owner: owner("root"), Via: "uid 0"},
+	})
+	return authority.New(authority.Options{Store: into, Keys: p.keys}), rep, err
+}
+
+func accepts(l *authority.Local, s secret.Secret) bool {
+	_, err := l.Verify(background, authority.Presented{Credential: s})
+	return err == nil
+}
+
+// A restore brings back what was there, and nothing that was ended since.
+func TestRestoreKeepsEndings(t *testing.T) {
+	p := newPast(t)
+	must(t, p.root.Revoke(t.Context(), p.refs("revoked"), "leaked"))
+	must(t, p.root.Delete(t.Context(), p.refs("deleted")))
+	must(t, p.root.Suspend(t.Context(), p.refs("suspended"), time.Time{}))
+	rotated, err := p.root.Rotate(t.Context(), p.refs("rotated")[0], authority.Rotation{})
+	must(t, err)
+	disabled, err := p.root.Account(t.Context(), p.tokens["owner disabled"].Token.Owner)
+	must(t, err)
+	disabled.Disabled = true
+	_, err = p.root.SetAccount(t.Context(), disabled)
+	must(t, err)
+	must(t, p.root.DeleteAccount(t.Context(), p.tokens["owner deleted"].Token.Owner))
+	later, err := p.root.Generate(t.Context(), token.Spec{Kind: token.Refresh, Name: "later"})
+	must(t, err)
+
+	l, rep, err := p.restore(p.store)
+	must(t, err)
+	if !rep.Continues || rep.Tokens != len(fates) || rep.Kept != 7 || rep.Taken.IsZero() {
+		t.Errorf("the report is %+v", rep)
+	}
+	for _, fate := range fates {
+		if got, want := accepts(l, p.tokens[fate].Secret), fate == "stays"; got != want {
+			t.Errorf("the token that %s: accepted %v", fate, got)
+		}
+	}
+	if !accepts(l, rotated.Secret) {
+		t.Error("the new secret of a rotated token is refused")
+	}
+	if accepts(l, later.Secret) {
+		t.Error("a token that was made later is there")
+	}
+	root := l.As(authority.Caller{Owner: owner("root"), FileOwner: true})
+	report, err := root.Check(t.Context(), true)
+	if err != nil || len(report.Problems) > 0 {
+		t.Errorf("the restored store is not sound: %v, %v", report.Problems, err)
+	}
+	var last audit.Entry
+	for last, err = range root.ListAudit(t.Context(), audit.Filter{}) {
+		must(t, err)
+	}
+	if last.Action != "store.restore" || last.Actor != owner("root") {
+		t.Errorf("the last entry of the log is %+v", last)
+	}
+}
+
+// Without the present store, or beside another one, the backup comes back as it
+// was, and the report says so.
+func TestRestoreWithoutThePresent(t *testing.T) {
+	p := newPast(t)
+	must(t, p.root.Delete(t.Context(), p.refs("deleted")))
+	other := newPast(t)
+	must(t, other.root.Revoke(t.Context(), other.refs("stays"), ""))
+	for what, present := range map[string]store.Store{"none": nil, "an empty one": memory.New(), "another": other.store} {
+		l, rep, err := p.restore(present)
+		if err != nil || rep.Continues || rep.Kept != 0 || rep.Tokens != len(fates) {
+			t.Errorf("%s: %+v, %v", what, rep, err)
+		}
+		if !accepts(l, p.tokens["stays"].Secret) || !accepts(l, p.tokens["deleted"].Secret) || accepts(l, p.tokens["ended before"].Secret) {
+			t.Errorf("%s: the tokens are not what they were", what)
+		}
+	}
+}
+
+// Whatever was changed in a backup is noticed before anything is written.
+func TestRestoreRefusesDamage(t *testing.T) {
+	p := newPast(t)
+	whole := p.backup
+	try := func(what string, b []byte) {
+		t.Helper()
+		p.backup = b
+		into := memory.New()
+		_, err := authority.Restore(background, authority.RestoreOptions{Backup: bytes.NewReader(b), Into: into, Keys: p.keys})
+		if !errors.Is(err, store.ErrBackup) || !errors.Is(err, token.ErrCannotTell) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if n := entries(t, into); n > 0 {
+			t.Errorf("%s: %d entries were written", what, n)
+		}
+	}
+	for i := 0; i < len(whole); i += 1 + len(whole)/400 {
+		try("cut off", whole[:i])
+		flipped := slices.Clone(whole)
+		flipped[i] ^= 0x10
+		try("a changed bit", flipped)
+	}
+	try("something behind it", append(slices.Clone(whole), 0))
+	try("twice", append(slices.Clone(whole), whole...))
+	p.backup = whole
+	if _, _, err := p.restore(nil); err != nil {
+		t.Errorf("the whole backup: %v", err)
+	}
+	// A key file that is not its own is noticed too.
+	p.keys = keyfile.New(time.Now())
+	if _, _, err := p.restore(nil); !errors.Is(err, token.ErrCannotTell) {
+		t.Errorf("with another key file: %v", err)
+	}
+}
