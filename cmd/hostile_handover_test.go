@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -95,8 +96,17 @@ func TestHostileRotationTakenBack(t *testing.T) {
 
 // A signal that meets a secret on its way out: either somebody has read it, or
 // it is taken back.
+// hearHangups makes commands that are started from here hear hangups, also if
+// the tests themselves were started by nohup.
+func hearHangups() {
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
+}
+
 func TestHostileSignalWhileHandingOver(t *testing.T) {
 	t.Parallel()
+	hearHangups()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		m, s := seeded(t)
 		for _, args := range [][]string{{"generate", "refresh", "new"}, {"rotate", "ci"}} {
@@ -208,6 +218,7 @@ func TestHostileFormatOfASecret(t *testing.T) {
 // come from; nothing was changed.
 func TestHostileSignals(t *testing.T) {
 	t.Parallel()
+	hearHangups()
 	m, _ := seeded(t)
 	fifo := filepath.Join(m.home, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {

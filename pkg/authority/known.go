@@ -2,9 +2,11 @@ package authority
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"sync"
 
+	"github.com/tokenctl/tokenctl/pkg/signer"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -17,28 +19,54 @@ type known struct {
 	account *token.Account // empty: there is none
 }
 
+// knownAccess is what an access token is judged by: claims whose signature was
+// proved, and the token that it was made from.
+type knownAccess struct {
+	claims signer.Claims
+	parent *known
+}
+
+func readKnown(r store.Reader, id token.ID) (k *known, err error) {
+	k = &known{account: &token.Account{}}
+	if k.record, err = store.GetToken(r, id); err != nil {
+		return nil, err
+	}
+	if k.lastUse, err = store.GetUse(r, id); err != nil {
+		return nil, err
+	}
+	a, err := store.Accounts.Get(r, k.record.Owner.Realm, k.record.Owner.Name)
+	if err == nil {
+		k.account = &a
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	return k, nil
+}
+
 // known reads a token with its owner's account, or remembers them.
 func (l *Local) known(ctx context.Context, id token.ID) (*known, error) {
+	return remember(ctx, l, &l.tokens, id, func(r store.Reader) (*known, error) { return readKnown(r, id) })
+}
+
+// knownAccess checks an access token against the store, or remembers that.
+func (l *Local) knownAccess(ctx context.Context, jwt string) (*knownAccess, error) {
+	return remember(ctx, l, &l.access, sha256.Sum256([]byte(jwt)), func(r store.Reader) (*knownAccess, error) { return l.readAccess(r, jwt) })
+}
+
+// remember reads something in one snapshot, unless it was read before and
+// nothing has been written since.
+func remember[K comparable, V any](ctx context.Context, l *Local, m *memory[K, V], key K, read func(store.Reader) (*V, error)) (*V, error) {
 	// The generation is older than what is read under it, never newer.
 	generation, exact := l.store.Generation()
 	exact = exact && l.ready.Load()
 	if exact {
-		if k := l.memory.get(generation, id); k != nil {
-			return k, nil
+		if v := m.get(generation, key); v != nil {
+			return v, nil
 		}
 	}
-	k := &known{account: &token.Account{}}
+	var v *V
 	err := l.view(ctx, func(r store.Reader) (err error) {
-		if k.record, err = store.GetToken(r, id); err != nil {
-			return err
-		}
-		if k.lastUse, err = store.GetUse(r, id); err != nil {
-			return err
-		}
-		*k.account, err = store.Accounts.Get(r, k.record.Owner.Realm, k.record.Owner.Name)
-		if errors.Is(err, store.ErrNotFound) {
-			*k.account, err = token.Account{}, nil
-		}
+		v, err = read(r)
 		return err
 	})
 	if err != nil {
@@ -46,47 +74,48 @@ func (l *Local) known(ctx context.Context, id token.ID) (*known, error) {
 	}
 	if exact {
 		if now, still := l.store.Generation(); still && now == generation {
-			l.memory.put(generation, id, k)
+			m.put(generation, key, v)
 		}
 	}
-	return k, nil
+	return v, nil
 }
 
-// memorySize is how many tokens are remembered: some 10 MB.
+// memorySize is how many tokens, and how many access tokens, are remembered:
+// some 10 MB each.
 const memorySize = 1 << 14
 
-// memory is of the tokens that are asked about again and again. It holds what
-// was read under one generation of the store; any change of the store, which is
-// ours alone, empties it. So it is exact.
-type memory struct {
+// memory is of what is asked about again and again. It holds what was read
+// under one generation of the store; any change of the store, which is ours
+// alone, empties it. So it is exact.
+type memory[K comparable, V any] struct {
 	mu         sync.RWMutex
 	generation uint64
-	tokens     map[token.ID]*known
+	values     map[K]*V
 }
 
-func (m *memory) get(generation uint64, id token.ID) *known {
+func (m *memory[K, V]) get(generation uint64, key K) *V {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.generation != generation {
 		return nil
 	}
-	return m.tokens[id]
+	return m.values[key]
 }
 
-func (m *memory) put(generation uint64, id token.ID, k *known) {
+func (m *memory[K, V]) put(generation uint64, key K, v *V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.generation > generation {
 		return
 	}
-	if m.generation < generation || m.tokens == nil {
-		m.generation, m.tokens = generation, map[token.ID]*known{}
+	if m.generation < generation || m.values == nil {
+		m.generation, m.values = generation, map[K]*V{}
 	}
-	if len(m.tokens) >= memorySize {
-		for other := range m.tokens { // any: the order of a map is random
-			delete(m.tokens, other)
+	if len(m.values) >= memorySize {
+		for other := range m.values { // any: the order of a map is random
+			delete(m.values, other)
 			break
 		}
 	}
-	m.tokens[id] = k
+	m.values[key] = v
 }

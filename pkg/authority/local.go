@@ -43,7 +43,8 @@ type Local struct {
 	hasher *secret.Hasher
 	signer *signer.Signer
 	log    *audit.Log
-	memory memory
+	tokens memory[token.ID, known]
+	access memory[[32]byte, knownAccess]
 	noted  noted
 	ready  atomic.Bool // the key file belongs to the store
 	wrote  atomic.Bool

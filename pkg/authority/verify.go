@@ -57,11 +57,7 @@ func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error)
 // says that nobody can tell.
 func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) {
 	if c.kind == token.Access {
-		err = l.view(ctx, func(r store.Reader) (err error) {
-			v, err = l.judgeAccess(r, c.jwt)
-			return err
-		})
-		return v, err
+		return l.judgeAccess(ctx, c.jwt)
 	}
 	// The secret is checked outside of the transaction: it may take long.
 	k, err := l.known(ctx, c.id)
@@ -163,56 +159,69 @@ func state(rec *token.Record, a *token.Account, now time.Time) Reason {
 
 // judgeAccess checks one of our access tokens: its signature, times and
 // issuer, then its parent, whose end ends it at once.
-func (l *Local) judgeAccess(r store.Reader, jwt string) (v verdict, err error) {
-	claims, err := l.signer.Check(r, jwt, l.now())
+func (l *Local) judgeAccess(ctx context.Context, jwt string) (v verdict, err error) {
+	k, err := l.knownAccess(ctx, jwt)
 	if err != nil {
-		switch {
-		case errors.Is(err, signer.ErrExpired):
-			return v, &Refusal{Reason: TokenExpired}
-		case errors.Is(err, token.ErrRefused):
-			return v, &Refusal{Reason: WrongSignature}
-		}
 		return v, err
 	}
+	v.record, v.lastUse = k.parent.record, k.parent.lastUse
 	// What is known of the parent goes along: it can be revoked by its child.
-	refuse := func(why Reason) (verdict, error) { return v, &Refusal{Reason: why, Token: claims.Parent} }
-	p, err := policy(r)
-	if err != nil {
-		return v, err
-	}
-	if claims.Issuer != p.Issuer {
-		return refuse(WrongIssuer)
-	}
-	conn, err := store.Connections.Get(r, claims.ClientID)
-	if errors.Is(err, store.ErrNotFound) {
-		return refuse(WrongConnection)
-	}
-	if err != nil {
-		return v, err
-	}
-	if v.record, err = store.GetToken(r, claims.Parent); errors.Is(err, store.ErrNotFound) {
-		return refuse(UnknownToken)
-	} else if err != nil {
-		return v, err
-	}
-	if claims.Subject != v.record.Owner.String() || claims.Audience != v.record.Audience {
+	refuse := func(why Reason) (verdict, error) { return v, &Refusal{Reason: why, Token: k.claims.Parent} }
+	now := l.now()
+	switch err := k.claims.Hold(now); {
+	case errors.Is(err, signer.ErrExpired):
+		return refuse(TokenExpired)
+	case err != nil:
 		return refuse(WrongSignature)
 	}
-	if v.lastUse, err = store.GetUse(r, claims.Parent); err != nil {
-		return v, err
-	}
-	a, err := store.Accounts.Get(r, v.record.Owner.Realm, v.record.Owner.Name)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return v, err
-	}
-	if why := state(&v.record, &a, l.now()); why != "" {
+	if why := state(&v.record, k.parent.account, now); why != "" {
 		return refuse(why)
 	}
 	v.identity = token.Identity{
-		Kind: token.Access, ID: v.record.ID, Owner: v.record.Owner, Connection: conn.Name, ExpiresAt: claims.ExpiresAt,
-		Issuer: claims.Issuer, Audience: claims.Audience, JWTID: claims.ID, IssuedAt: claims.IssuedAt,
+		Kind: token.Access, ID: v.record.ID, Owner: v.record.Owner, Connection: k.claims.ClientID, ExpiresAt: k.claims.ExpiresAt,
+		Issuer: k.claims.Issuer, Audience: k.claims.Audience, JWTID: k.claims.ID, IssuedAt: k.claims.IssuedAt,
 		// What the owner has lost since is lost here too.
-		Roles: token.IntersectRoles(claims.Roles, a.Roles),
+		Roles: token.IntersectRoles(k.claims.Roles, k.parent.account.Roles),
 	}
 	return v, nil
+}
+
+// readAccess is what the store says of an access token, whatever time it is but
+// for the signature's.
+func (l *Local) readAccess(r store.Reader, jwt string) (*knownAccess, error) {
+	claims, err := l.signer.Check(r, jwt, l.now())
+	switch {
+	case errors.Is(err, signer.ErrExpired):
+		return nil, &Refusal{Reason: TokenExpired}
+	case errors.Is(err, token.ErrRefused):
+		return nil, &Refusal{Reason: WrongSignature}
+	case err != nil:
+		return nil, err
+	}
+	refuse := func(why Reason) error { return &Refusal{Reason: why, Token: claims.Parent} }
+	p, err := policy(r)
+	if err != nil {
+		return nil, err
+	}
+	if claims.Issuer != p.Issuer {
+		return nil, refuse(WrongIssuer)
+	}
+	has, err := store.Connections.Has(r, claims.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	if !has {
+		return nil, refuse(WrongConnection)
+	}
+	parent, err := readKnown(r, claims.Parent)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, refuse(UnknownToken)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if claims.Subject != parent.record.Owner.String() || claims.Audience != parent.record.Audience {
+		return nil, refuse(WrongSignature)
+	}
+	return &knownAccess{claims: claims, parent: parent}, nil
 }

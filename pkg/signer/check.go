@@ -46,7 +46,7 @@ func (s *Signer) Check(r store.Reader, text string, now time.Time) (Claims, erro
 			return Claims{}, err
 		}
 	}
-	if err := known.claims.hold(now); err != nil {
+	if err := known.claims.Hold(now); err != nil {
 		return Claims{}, err
 	}
 	if !ok {
@@ -61,8 +61,9 @@ type proof struct {
 	claims Claims
 }
 
-// hold says whether the claims hold at a moment.
-func (c *Claims) hold(now time.Time) error {
+// Hold says whether the claims hold at a moment: the error is a refusal, and
+// [ErrExpired] if they did once.
+func (c *Claims) Hold(now time.Time) error {
 	if !now.Before(c.ExpiresAt) {
 		return token.Errorf(token.ErrRefused, "the access token has %w: it ended at %s", ErrExpired, c.ExpiresAt.Format(time.RFC3339))
 	}
