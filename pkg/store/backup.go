@@ -27,7 +27,7 @@ const backupMagic = "tokenctl backup 1\n"
 const maxBackupPart = 1 << 24
 
 // ErrBackup says that something is no backup, or not a whole one.
-var ErrBackup = fmt.Errorf("damaged backup: %w", token.ErrCannotTell)
+var ErrBackup error = token.Errorf(token.ErrCannotTell, "damaged backup")
 
 // WriteBackup writes all of a store as it is at one moment. The snapshot is
 // held meanwhile: w must not wait for a network or a person.

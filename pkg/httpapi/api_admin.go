@@ -1,0 +1,308 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func (h *handler) whoAmI(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	id, err := s.WhoAmI(r.Context())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWireIdentity(id))
+	return nil
+}
+
+func (h *handler) postAccount(w http.ResponseWriter, r *http.Request) error {
+	var body wireAccount
+	s, err := h.serviceOnce(w, r, &body)
+	if err != nil {
+		return err
+	}
+	a, err := body.account()
+	if err != nil {
+		return err
+	}
+	if a, err = s.AddAccount(r.Context(), a); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, toWireAccount(a))
+	return nil
+}
+
+// ownerOf is the owner in a path. The name is all of its end: net/http finds no
+// segment that is nothing but an escaped slash.
+func ownerOf(r *http.Request) (token.Owner, error) {
+	if r.PathValue("name") == "" {
+		return token.Owner{}, token.Errorf(token.ErrNotFound, "there is no %s here", r.URL.Path)
+	}
+	return token.NewOwner(r.PathValue("realm"), r.PathValue("name"))
+}
+
+func (h *handler) getAccount(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	o, err := ownerOf(r)
+	if err != nil {
+		return err
+	}
+	a, err := s.Account(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWireAccount(a))
+	return nil
+}
+
+func (h *handler) putAccount(w http.ResponseWriter, r *http.Request) error {
+	var body wireAccount
+	s, err := h.serviceFor(w, r, &body)
+	if err != nil {
+		return err
+	}
+	o, err := ownerOf(r)
+	if err != nil {
+		return err
+	}
+	if !body.Owner.IsZero() && body.Owner != o {
+		return token.Errorf(token.ErrUsage, "the body is about %s, the path about %s", body.Owner, o)
+	}
+	body.Owner = o
+	a, err := body.account()
+	if err != nil {
+		return err
+	}
+	if a, err = s.SetAccount(r.Context(), a); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWireAccount(a))
+	return nil
+}
+
+func (h *handler) deleteAccount(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	o, err := ownerOf(r)
+	if err != nil {
+		return err
+	}
+	if err := mayTake(w, r, longWork); err != nil { // the owner's tokens go first
+		return err
+	}
+	return done(w, s.DeleteAccount(r.Context(), o))
+}
+
+func (h *handler) postConnection(w http.ResponseWriter, r *http.Request) error {
+	// What is left out is as in a new connection, and that goes by the name.
+	body := toWireConnection(token.NewConnection(""))
+	defaultID := body.EntityID
+	s, err := h.serviceOnce(w, r, &body)
+	if err != nil {
+		return err
+	}
+	if body.EntityID == defaultID {
+		body.EntityID = token.NewConnection(body.Name).EntityID
+	}
+	c, err := s.AddConnection(r.Context(), body.connection())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, toWireConnection(c))
+	return nil
+}
+
+func (h *handler) getConnection(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	c, err := s.Connection(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWireConnection(c))
+	return nil
+}
+
+func (h *handler) putConnection(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	body := toWireConnection(token.NewConnection(name))
+	s, err := h.serviceFor(w, r, &body)
+	if err != nil {
+		return err
+	}
+	if body.Name != name {
+		return token.Errorf(token.ErrUsage, "the body is about %q, the path about %q", body.Name, name)
+	}
+	c, err := s.SetConnection(r.Context(), body.connection())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWireConnection(c))
+	return nil
+}
+
+func (h *handler) deleteConnection(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	return done(w, s.DeleteConnection(r.Context(), r.PathValue("name")))
+}
+
+func (h *handler) getPolicy(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.Policy(r.Context())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWirePolicy(p))
+	return nil
+}
+
+func (h *handler) patchPolicy(w http.ResponseWriter, r *http.Request) error {
+	var body map[string]string
+	s, err := h.serviceFor(w, r, &body)
+	if err != nil {
+		return err
+	}
+	p, err := s.SetPolicy(r.Context(), body)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWirePolicy(p))
+	return nil
+}
+
+func (h *handler) listKeys(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	keys, err := s.ListKeys(r.Context())
+	if err != nil {
+		return err
+	}
+	list := make([]wireKey, len(keys))
+	for i, k := range keys {
+		list[i] = toWireKey(k)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"keys": list})
+	return nil
+}
+
+// wireAlgorithm names the algorithm whose keys are to be rotated.
+type wireAlgorithm struct {
+	Algorithm token.Algorithm `json:"algorithm"`
+}
+
+func (h *handler) rotateKeys(w http.ResponseWriter, r *http.Request) error {
+	var body wireAlgorithm
+	s, err := h.serviceOnce(w, r, &body)
+	if err != nil {
+		return err
+	}
+	k, err := s.RotateSigning(r.Context(), body.Algorithm)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWireKey(k))
+	return nil
+}
+
+func (h *handler) rotateKeyFile(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.serviceFor(w, r, &struct{}{})
+	if err != nil {
+		return err
+	}
+	k, err := s.RotateKeyFile(r.Context())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, toWireKey(k))
+	return nil
+}
+
+func (h *handler) verifyAudit(w http.ResponseWriter, r *http.Request) error {
+	return answerLong(h, w, r, func(s authority.Service) (audit.Report, error) { return s.VerifyAudit(r.Context()) })
+}
+
+func (h *handler) stats(w http.ResponseWriter, r *http.Request) error {
+	return answerLong(h, w, r, func(s authority.Service) (authority.Stats, error) { return s.Stats(r.Context()) })
+}
+
+var checkFields = []queryField[bool]{boolField("deep", func(b *bool) *bool { return b })}
+
+func (h *handler) check(w http.ResponseWriter, r *http.Request) error {
+	deep, err := readQuery(r.URL.Query(), checkFields)
+	if err != nil {
+		return err
+	}
+	return answerLong(h, w, r, func(s authority.Service) (authority.CheckReport, error) { return s.Check(r.Context(), deep) })
+}
+
+// answerLong answers what reads all of the store.
+func answerLong[T any](h *handler, w http.ResponseWriter, r *http.Request, ask func(authority.Service) (T, error)) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	if err := mayTake(w, r, longWork); err != nil {
+		return err
+	}
+	v, err := ask(s)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, v)
+	return nil
+}
+
+func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	out := &parts{w: w, r: r}
+	err = s.Backup(r.Context(), out)
+	if err != nil && out.began {
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+// backupType is the media type of a backup.
+const backupType = "application/octet-stream"
+
+// parts is an answer that goes on for as long as it gets ahead.
+type parts struct {
+	w     http.ResponseWriter
+	r     *http.Request
+	began bool
+}
+
+func (p *parts) Write(b []byte) (int, error) {
+	if !p.began {
+		p.w.Header().Set("Content-Type", backupType)
+		p.began = true
+	}
+	if err := mayTake(p.w, p.r, nextPart); err != nil {
+		return 0, err
+	}
+	return p.w.Write(b)
+}

@@ -1,0 +1,180 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+type peerKey struct{}
+
+// WithPeer marks the requests of a connection as a caller's who was recognised
+// without a credential, by who opened the local socket. An Authorization header
+// goes before that.
+func WithPeer(ctx context.Context, c authority.Caller) context.Context {
+	return context.WithValue(ctx, peerKey{}, c)
+}
+
+// errUnknownCaller: the request is nobody's whom we know. The status is 401.
+var errUnknownCaller = token.Errorf(token.ErrRefused, "the credential of the caller is missing or not accepted").
+	WithHint("send a user token (Basic code:passcode) or an access token of the connection %q (Bearer)", authority.SelfConnection)
+
+// callerKinds are the kinds of token that say who is asking. A refresh token is
+// no Bearer.
+var callerKinds = []token.Kind{token.User, token.Access}
+
+// caller is who asks.
+func (h *handler) caller(r *http.Request) (authority.Caller, error) {
+	c, _, err := h.identify(r, plainBasic)
+	return c, err
+}
+
+// identify is who asks, and with which roles.
+func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller, roles []token.Role, err error) {
+	credential, err := presented(r, h.Limits.Bearer, basic)
+	peer, isPeer := r.Context().Value(peerKey{}).(authority.Caller)
+	if errors.Is(err, errNoCredential) && isPeer {
+		h.callerIs(r, peer)
+		return peer, []token.Role{token.Admin}, nil
+	}
+	if err != nil {
+		return c, nil, errUnknownCaller
+	}
+	from := h.clientAddress(r)
+	id, err := h.Rules.Verify(r.Context(), authority.Presented{
+		Credential: credential, Kinds: callerKinds, Connection: authority.SelfConnection, CountsAsUse: true, From: from,
+	})
+	if errors.Is(err, token.ErrRefused) {
+		h.refused(r, err)
+		return c, nil, errUnknownCaller
+	}
+	if err != nil {
+		return c, nil, err
+	}
+	c = authority.Caller{Owner: id.Owner, Via: "token " + id.ID.String(), From: from}
+	if id.Kind == token.Access {
+		c.Narrowed, c.Roles = true, id.Roles
+	}
+	h.callerIs(r, c)
+	return c, id.Roles, nil
+}
+
+func (h *handler) callerIs(r *http.Request, c authority.Caller) {
+	if n := noteOf(r); n != nil {
+		n.caller = c.Owner.String()
+	}
+}
+
+// refused puts the reason of a refusal, which nobody else is told, into the log.
+func (h *handler) refused(r *http.Request, err error) {
+	var no *authority.Refusal
+	if n := noteOf(r); n != nil && errors.As(err, &no) {
+		n.err = errors.New("the caller's credential is refused: " + string(no.Reason))
+	}
+}
+
+// basicForm says how the two halves of Basic credentials are written.
+type basicForm bool
+
+const (
+	plainBasic   basicForm = false // RFC 7617
+	encodedBasic basicForm = true  // RFC 6749 §2.3.1: each half form-urlencoded
+)
+
+var (
+	errNoCredential  = errors.New("no credential")
+	errBadCredential = errors.New("no credential of ours")
+)
+
+// presented is the credential in the Authorization header: of Basic the pair,
+// of Bearer the token.
+func presented(r *http.Request, limit int, basic basicForm) (secret.Secret, error) {
+	headers := r.Header["Authorization"]
+	if len(headers) == 0 || headers[0] == "" {
+		return secret.Secret{}, errNoCredential
+	}
+	scheme, text, _ := strings.Cut(headers[0], " ")
+	text = strings.TrimLeft(text, " ")
+	if len(text) > limit {
+		return secret.Secret{}, errBadCredential
+	}
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		if strings.IndexByte(text, ':') >= 0 { // RFC 6750 §2.1: a pair is for Basic
+			return secret.Secret{}, errBadCredential
+		}
+		return secret.FromText(text), nil
+	case strings.EqualFold(scheme, "Basic"):
+		return fromBasic(text, basic)
+	}
+	return secret.Secret{}, errBadCredential
+}
+
+func fromBasic(text string, form basicForm) (secret.Secret, error) {
+	pair, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return secret.Secret{}, errBadCredential
+	}
+	user, pass, ok := strings.Cut(string(pair), ":")
+	if !ok {
+		return secret.Secret{}, errBadCredential
+	}
+	if form == plainBasic {
+		return secret.FromText(string(pair)), nil
+	}
+	user, err = url.QueryUnescape(user)
+	if err == nil {
+		pass, err = url.QueryUnescape(pass)
+	}
+	if err != nil {
+		return secret.Secret{}, errBadCredential
+	}
+	return secret.FromText(user + ":" + pass), nil
+}
+
+// challenge asks for credentials (RFC 7617 §2, RFC 6750 §3): the same for all
+// that are not accepted.
+func challenge(header http.Header, had bool) {
+	bearer := `Bearer realm="tokenctl"`
+	if had {
+		bearer += `, error="invalid_token"`
+	}
+	header["Www-Authenticate"] = []string{`Basic realm="tokenctl", charset="UTF-8"`, bearer}
+}
+
+// clientAddress is where a request comes from: as far along X-Forwarded-For as
+// proxies that are trusted have written it.
+func (o *Options) clientAddress(r *http.Request) string {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return "" // the local socket
+	}
+	ip := addr.Addr().Unmap()
+	if len(o.TrustedProxies) == 0 || !o.trusted(ip) {
+		return ip.String()
+	}
+	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		next, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		if ip = next.Unmap().WithZone(""); !o.trusted(ip) {
+			break
+		}
+	}
+	return ip.String()
+}
+
+func (o *Options) trusted(ip netip.Addr) bool {
+	return slices.ContainsFunc(o.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+}

@@ -1,0 +1,289 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func (h *handler) oauthRoutes() {
+	h.oauth("POST /oauth2/token", h.tokenEndpoint)
+	h.oauth("POST /oauth2/revoke", h.revocationEndpoint)
+	h.oauth("POST /oauth2/introspect", h.introspectionEndpoint)
+	h.handle("GET "+metadataPath, h.metadata)
+	h.handle("GET "+metadataPath+"/{path...}", h.metadata) // an issuer with a path, RFC 8414 §3.1
+	h.handle("GET /.well-known/jwks.json", h.keySet)
+}
+
+// oauthError is the answer of RFC 6749 §5.2. Its text holds nothing of the
+// request.
+type oauthError struct {
+	Status      int    `json:"-"`
+	Code        string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+	cause       error  // for the log
+}
+
+func (e *oauthError) Error() string {
+	if e.cause != nil {
+		return e.Code + ": " + e.cause.Error()
+	}
+	return e.Code + ": " + e.Description
+}
+
+func (e *oauthError) Unwrap() error { return e.cause }
+
+func invalidRequest(description string) error {
+	return &oauthError{Status: http.StatusBadRequest, Code: "invalid_request", Description: description}
+}
+
+// oauth registers an endpoint that takes a form and fails as RFC 6749 says.
+func (h *handler) oauth(pattern string, fn func(http.ResponseWriter, *http.Request, url.Values) error) {
+	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Pragma", "no-cache")
+		form, err := h.form(r)
+		if err == nil {
+			err = fn(w, r, form)
+		}
+		if err != nil {
+			writeOAuthError(w, r, err)
+		}
+	})
+}
+
+// oauthErrors says what the endpoints call our kinds of error.
+var oauthErrors = []struct {
+	kind error
+	oauthError
+}{
+	{authority.ErrInvalidTarget, oauthError{http.StatusBadRequest, "invalid_target", "the token is not for this resource", nil}},
+	{authority.ErrInvalidScope, oauthError{http.StatusBadRequest, "invalid_scope", "the token does not have all of these roles", nil}},
+	{errUnknownCaller, oauthError{http.StatusUnauthorized, "invalid_client", "the credential of the caller is missing or not accepted", nil}},
+	{token.ErrRefused, oauthError{http.StatusBadRequest, "invalid_grant", "the token is not accepted", nil}},
+	{token.ErrConflict, oauthError{http.StatusConflict, "invalid_request", "changed meanwhile; try again", nil}},
+	{token.ErrUsage, oauthError{http.StatusBadRequest, "invalid_request", "", nil}},
+	{token.ErrCannotTell, oauthError{http.StatusServiceUnavailable, "temporarily_unavailable", "nobody can say at the moment", nil}},
+}
+
+func writeOAuthError(w http.ResponseWriter, r *http.Request, err error) {
+	answer := oauthError{http.StatusInternalServerError, "server_error", "", nil}
+	var is *oauthError
+	if errors.As(err, &is) {
+		answer = *is
+	} else {
+		for _, e := range oauthErrors {
+			if errors.Is(err, e.kind) {
+				answer = e.oauthError
+				break
+			}
+		}
+	}
+	if n := noteOf(r); n != nil && n.err == nil {
+		n.err = err
+		var no *authority.Refusal
+		if errors.As(err, &no) {
+			n.err = errors.New("refused: " + string(no.Reason))
+		}
+	}
+	if answer.Status == http.StatusUnauthorized {
+		challenge(w.Header(), r.Header.Get("Authorization") != "")
+	}
+	if answer.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	writeOAuth(w, answer.Status, answer)
+}
+
+func writeOAuth(w http.ResponseWriter, status int, v any) {
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v) // nobody is left to tell
+}
+
+// form reads a form of bounded size in which nothing stands twice (RFC 6749
+// §3.2). Parameters in the URL are not looked at.
+func (h *handler) form(r *http.Request) (url.Values, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, &oauthError{Status: http.StatusUnsupportedMediaType, Code: "invalid_request", Description: "send application/x-www-form-urlencoded"}
+	}
+	body, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, &oauthError{Status: http.StatusRequestEntityTooLarge, Code: "invalid_request", Description: "the body is too large"}
+	}
+	if err != nil {
+		return nil, invalidRequest("the body cannot be read")
+	}
+	if strings.Count(string(body), "&") >= h.Limits.FormFields {
+		return nil, invalidRequest("too many parameters")
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, invalidRequest("the form is garbled")
+	}
+	for name, values := range form {
+		if len(values) > 1 {
+			return nil, &oauthError{Status: http.StatusBadRequest, Code: "invalid_request", Description: "a parameter stands there twice", cause: errors.New(name)}
+		}
+	}
+	return form, nil
+}
+
+// client is the client_id of a form. No client of ours has a secret.
+func (h *handler) client(r *http.Request, form url.Values) (string, error) {
+	if r.Header.Get("Authorization") != "" || form.Has("client_secret") || form.Has("client_assertion") {
+		return "", &oauthError{Status: http.StatusUnauthorized, Code: "invalid_client", Description: "clients of this server are public: send client_id alone"}
+	}
+	return form.Get("client_id"), nil
+}
+
+// tokenAnswer is the answer of RFC 6749 §5.1.
+type tokenAnswer struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"`
+	Scope       string `json:"scope"`
+}
+
+// tokenEndpoint turns a refresh token into an access token (RFC 6749 §6).
+func (h *handler) tokenEndpoint(w http.ResponseWriter, r *http.Request, form url.Values) error {
+	clientID, err := h.client(r, form)
+	if err != nil {
+		return err
+	}
+	switch form.Get("grant_type") {
+	case "refresh_token":
+	case "":
+		return invalidRequest("grant_type is missing")
+	default:
+		return &oauthError{Status: http.StatusBadRequest, Code: "unsupported_grant_type", Description: "only refresh_token is"}
+	}
+	text := form.Get("refresh_token")
+	if text == "" {
+		return invalidRequest("refresh_token is missing")
+	}
+	x := authority.Exchange{RefreshToken: secret.FromText(text), Resource: form.Get("resource"), ClientID: clientID, From: h.clientAddress(r)}
+	if scope := strings.Fields(form.Get("scope")); len(scope) > 0 {
+		if x.Roles, err = token.ParseRoles(scope); err != nil {
+			return authority.ErrInvalidScope
+		}
+	}
+	access, err := h.Rules.As(authority.Caller{Via: "token endpoint", From: x.From}).Exchange(r.Context(), x)
+	if err != nil {
+		return err
+	}
+	writeOAuth(w, http.StatusOK, tokenAnswer{
+		AccessToken: access.Text.Reveal(), TokenType: "Bearer",
+		ExpiresIn: int64(access.ExpiresIn / time.Second), Scope: joinRoles(access.Roles, " "),
+	})
+	return nil
+}
+
+// revocationEndpoint revokes a token that its holder hands in (RFC 7009).
+// Having it is the right to end it; one that is not accepted is no error (§2.2).
+// An access token stands for the refresh token that it was made from (§2.1).
+func (h *handler) revocationEndpoint(w http.ResponseWriter, r *http.Request, form url.Values) error {
+	clientID, err := h.client(r, form)
+	if err != nil {
+		return err
+	}
+	if form.Get("token") == "" {
+		return invalidRequest("token is missing")
+	}
+	text := secret.FromText(form.Get("token"))
+	if clientID != "" {
+		id, err := h.Rules.Verify(r.Context(), authority.Presented{Credential: text})
+		if err == nil && id.Connection != clientID {
+			return &oauthError{Status: http.StatusBadRequest, Code: "invalid_grant", Description: "the token was issued to another client"}
+		}
+		if err != nil && !errors.Is(err, token.ErrRefused) {
+			return err
+		}
+	}
+	s := h.Rules.As(authority.Caller{Via: "revocation endpoint", From: h.clientAddress(r)})
+	if _, err := s.RevokeSecret(r.Context(), text, "handed in for revocation"); err != nil && !errors.Is(err, token.ErrRefused) && !errors.Is(err, token.ErrNotFound) {
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// introspection is the answer of RFC 7662 §2.2 for an active token.
+type introspection struct {
+	Active    bool         `json:"active"`
+	Scope     string       `json:"scope,omitempty"`
+	ClientID  string       `json:"client_id,omitempty"`
+	Username  string       `json:"username"`
+	TokenType string       `json:"token_type,omitempty"`
+	Expires   int64        `json:"exp,omitempty"`
+	IssuedAt  int64        `json:"iat,omitempty"`
+	NotBefore int64        `json:"nbf,omitempty"`
+	Subject   string       `json:"sub"`
+	Audience  string       `json:"aud,omitempty"`
+	Issuer    string       `json:"iss,omitempty"`
+	JWTID     string       `json:"jti,omitempty"`
+	Kind      string       `json:"kind"`
+	Token     string       `json:"tid"`
+	Roles     []token.Role `json:"roles"`
+}
+
+// introspectionEndpoint tells an authenticated caller what a token is worth
+// (RFC 7662). Whoever has not the role tokenctl:introspect learns of their own
+// tokens only; all else is as inactive as a token that does not exist.
+func (h *handler) introspectionEndpoint(w http.ResponseWriter, r *http.Request, form url.Values) error {
+	caller, roles, err := h.identify(r, encodedBasic)
+	if err != nil {
+		return err
+	}
+	if form.Get("token") == "" {
+		return invalidRequest("token is missing")
+	}
+	id, err := h.Rules.Verify(r.Context(), authority.Presented{Credential: secret.FromText(form.Get("token"))})
+	if err != nil && !errors.Is(err, token.ErrRefused) {
+		return err
+	}
+	who := token.Identity{Roles: roles}
+	if err != nil || id.Owner != caller.Owner && !who.HasRole(token.Introspect) {
+		writeVerdict(w, http.StatusOK, inactive)
+		return nil
+	}
+	writeOAuth(w, http.StatusOK, introspectionOf(&id))
+	return nil
+}
+
+var inactive = []byte(`{"active":false}`)
+
+func introspectionOf(id *token.Identity) introspection {
+	owner := id.Owner.String()
+	a := introspection{
+		Active: true, Scope: joinRoles(id.Roles, " "), ClientID: id.Connection, Username: owner, Subject: owner,
+		Expires: unix(id.ExpiresAt), IssuedAt: unix(id.IssuedAt), Audience: id.Audience, Issuer: id.Issuer, JWTID: id.JWTID,
+		Kind: id.Kind.String(), Token: id.ID.String(), Roles: id.Roles,
+	}
+	if id.Kind != token.Refresh { // which is no Bearer
+		a.TokenType = "Bearer"
+	}
+	if id.Kind == token.Access {
+		a.NotBefore = a.IssuedAt
+	}
+	if a.Roles == nil {
+		a.Roles = []token.Role{}
+	}
+	return a
+}
+
+func unix(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}

@@ -1,0 +1,175 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// wireAccount is an account. Of what is sent to change one, the fields that
+// only the server sets do not count.
+type wireAccount struct {
+	Owner       token.Owner         `json:"owner"`
+	Kind        token.AccountKind   `json:"kind"`
+	DisplayName orNull[string]      `json:"display_name"`
+	Roles       roleList            `json:"roles"`
+	Steward     orNull[token.Owner] `json:"steward"`
+	Status      string              `json:"status"` // active or disabled
+	CreatedAt   orNull[time.Time]   `json:"created_at"`
+	CreatedBy   orNull[token.Owner] `json:"created_by"`
+	Revision    uint64              `json:"revision"`
+}
+
+// The states of an account.
+const (
+	accountActive   = "active"
+	accountDisabled = "disabled"
+)
+
+func toWireAccount(a token.Account) wireAccount {
+	w := wireAccount{
+		Owner: a.Owner, Kind: a.Kind, DisplayName: some(a.DisplayName), Roles: a.Roles, Steward: some(a.Steward),
+		Status: accountActive, CreatedAt: some(a.CreatedAt), CreatedBy: some(a.CreatedBy), Revision: a.Revision,
+	}
+	if a.Disabled {
+		w.Status = accountDisabled
+	}
+	return w
+}
+
+func (w *wireAccount) account() (token.Account, error) {
+	switch w.Status {
+	case "", accountActive, accountDisabled:
+	default:
+		return token.Account{}, token.Errorf(token.ErrUsage, "status %q is not active or disabled", w.Status)
+	}
+	return token.Account{
+		Owner: w.Owner, Kind: w.Kind, DisplayName: w.DisplayName.v, Roles: w.Roles.roles(), Steward: w.Steward.v,
+		Disabled: w.Status == accountDisabled, CreatedAt: w.CreatedAt.v, CreatedBy: w.CreatedBy.v, Revision: w.Revision,
+	}, nil
+}
+
+func (w *wireAccount) whole() bool { return !w.Owner.IsZero() && w.Revision > 0 }
+
+// wireConnection is the OAuth settings of a tenant.
+type wireConnection struct {
+	Name           string            `json:"name"`
+	EntityID       string            `json:"entity_id"`
+	AccessLifetime wireDuration      `json:"access_lifetime"`
+	RoleClaim      string            `json:"role_claim"`
+	Roles          roleList          `json:"roles"`
+	Algorithm      token.Algorithm   `json:"algorithm"`
+	CreatedAt      orNull[time.Time] `json:"created_at"`
+	Revision       uint64            `json:"revision"`
+}
+
+func toWireConnection(c token.Connection) wireConnection {
+	return wireConnection{
+		Name: c.Name, EntityID: c.EntityID, AccessLifetime: wireDuration(c.AccessLifetime), RoleClaim: c.RoleClaim,
+		Roles: c.Roles, Algorithm: c.Algorithm, CreatedAt: some(c.CreatedAt), Revision: c.Revision,
+	}
+}
+
+func (w *wireConnection) connection() token.Connection {
+	return token.Connection{
+		Name: w.Name, EntityID: w.EntityID, AccessLifetime: time.Duration(w.AccessLifetime), RoleClaim: w.RoleClaim,
+		Roles: w.Roles.roles(), Algorithm: w.Algorithm, CreatedAt: w.CreatedAt.v, Revision: w.Revision,
+	}
+}
+
+func (w *wireConnection) whole() bool { return w.Name != "" && w.Revision > 0 }
+
+// Fields of the policy that nobody sets.
+const (
+	policyRevision = "revision"
+	policyLongest  = "longest_access_lifetime"
+)
+
+// wirePolicy is the settings by name, and what else there is to know.
+type wirePolicy map[string]any
+
+func toWirePolicy(p token.Policy) wirePolicy {
+	w := wirePolicy{policyRevision: p.Revision, policyLongest: token.FormatDuration(p.LongestAccessLifetime)}
+	for _, f := range token.PolicyFields() {
+		w[f.Name] = f.Get(&p)
+	}
+	return w
+}
+
+// readPolicy reads an answer. A setting that is not known here is of a newer
+// server, and none that is known may be missing.
+func readPolicy(w map[string]json.RawMessage) (p token.Policy, err error) {
+	for _, f := range token.PolicyFields() {
+		var text string
+		if err := json.Unmarshal(w[f.Name], &text); err != nil {
+			return p, err
+		}
+		if err := f.Set(&p, text); err != nil {
+			return p, err
+		}
+	}
+	var longest wireDuration
+	if err := json.Unmarshal(w[policyLongest], &longest); err != nil {
+		return p, err
+	}
+	p.LongestAccessLifetime = time.Duration(longest)
+	return p, json.Unmarshal(w[policyRevision], &p.Revision)
+}
+
+// wireKey is a key without its secret part.
+type wireKey struct {
+	Use       string                  `json:"use"`
+	ID        string                  `json:"id"`
+	Algorithm orNull[token.Algorithm] `json:"algorithm"`
+	State     string                  `json:"state"`
+	CreatedAt time.Time               `json:"created_at"`
+	ExpiresAt orNull[time.Time]       `json:"expires_at"`
+}
+
+func toWireKey(k authority.Key) wireKey {
+	return wireKey{Use: k.Use, ID: k.ID, Algorithm: some(k.Algorithm), State: k.State, CreatedAt: k.CreatedAt, ExpiresAt: some(k.ExpiresAt)}
+}
+
+func (w *wireKey) key() authority.Key {
+	return authority.Key{Use: w.Use, ID: w.ID, Algorithm: w.Algorithm.v, State: w.State, CreatedAt: w.CreatedAt, ExpiresAt: w.ExpiresAt.v}
+}
+
+func (w *wireKey) whole() bool { return w.Use != "" && w.ID != "" }
+
+// wireEntry is an entry of the audit log.
+type wireEntry struct {
+	Time   time.Time           `json:"time"`
+	Action string              `json:"action"`
+	Actor  orNull[token.Owner] `json:"actor"`
+	Via    orNull[string]      `json:"via"`
+	Owner  orNull[token.Owner] `json:"owner"`
+	Token  orNull[token.ID]    `json:"token"`
+	Kind   orNull[string]      `json:"kind"`
+	Object orNull[string]      `json:"object"`
+	Reason orNull[string]      `json:"reason"`
+	Detail orNull[string]      `json:"detail"`
+	Source orNull[string]      `json:"source"`
+	Writer string              `json:"writer"`
+	Seq    uint64              `json:"seq"`
+}
+
+func toWireEntry(e audit.Entry) wireEntry {
+	return wireEntry{
+		Time: e.Time, Action: e.Action, Actor: some(e.Actor), Via: some(e.Via), Owner: some(e.Owner), Token: some(e.Token),
+		Kind: some(e.Kind), Object: some(e.Object), Reason: some(e.Reason), Detail: some(e.Detail), Source: some(e.Source),
+		Writer: e.Writer, Seq: e.Seq,
+	}
+}
+
+func (w *wireEntry) entry() audit.Entry {
+	return audit.Entry{
+		Time: w.Time, Action: w.Action, Actor: w.Actor.v, Via: w.Via.v, Owner: w.Owner.v, Token: w.Token.v,
+		Kind: w.Kind.v, Object: w.Object.v, Reason: w.Reason.v, Detail: w.Detail.v, Source: w.Source.v,
+		Writer: w.Writer, Seq: w.Seq,
+	}
+}
+
+func (w *wireEntry) whole() bool { return w.Seq > 0 && w.Action != "" }
