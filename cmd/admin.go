@@ -5,9 +5,9 @@ import "github.com/spf13/cobra"
 func newAdminCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "admin",
-		Short: "Accounts, connections, policy, keys, audit",
+		Short: "Accounts, connections, policy, keys, audit, backups",
 		Long: `Commands of the sysadmin: accounts, connections, policy, keys, the audit log,
-and what is in the store.`,
+backups, and what is in the store.`,
 		Example: `  tokenctl admin user list
   tokenctl admin policy set refresh_tokens everyone`,
 	}
@@ -15,6 +15,7 @@ and what is in the store.`,
 	c.AddCommand(
 		newAdminUserCommand(a), newAdminConnectionCommand(a), newAdminPolicyCommand(a), newAdminKeyCommand(a),
 		newAdminAuditCommand(a), newAdminExplainCommand(a), newAdminCheckCommand(a), newAdminStatsCommand(a),
+		newAdminBackupCommand(a), newAdminRestoreCommand(a),
 	)
 	return c
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/terminal"
 	"github.com/tokenctl/tokenctl/pkg/token"
+	"github.com/tokenctl/tokenctl/pkg/wallet"
 )
 
 // app is what all commands of one run share: streams, settings, and the
@@ -34,6 +35,8 @@ type app struct {
 	parsed         bool // the command line made sense; what fails now is not its fault
 	jsonErrors     bool // the command line asks for JSON, whether or not it made sense
 
+	token   secret.Secret  // what the environment has for a server
+	kept    *wallet.Wallet // what this machine remembers
 	open    authority.Service
 	onClose []func() error
 }
@@ -58,6 +61,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	context.AfterFunc(ctx, stop)
 
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, env: os.Getenv, settings: newSettings()}
+	a.token = secret.FromText(os.Getenv(tokenVariable))
+	os.Unsetenv(tokenVariable)
 	defer func() {
 		if p := recover(); p != nil {
 			fmt.Fprintf(stderr, "tokenctl: this is a bug in tokenctl: %v\n%s", p, debug.Stack())
@@ -138,7 +143,7 @@ func newRoot(a *app) *cobra.Command {
 		Short: "Disposable credentials that stand in for a real login",
 		Long: `tokenctl makes tokens that stand in for your real login in IDEs, scripts, CI
 pipelines and old applications, exchanges them for short-lived access tokens,
-and ends them. Tokens live in one local file.
+and ends them. Tokens live in one local file, or at a server that holds it.
 
 Exit codes: 0 done or accepted, 1 failed, 2 wrong usage, 3 refused, 4 not
 found, 5 conflict, 6 cannot tell, 7 stopped for safety, 70 a bug, 130
@@ -168,7 +173,7 @@ interrupted.`,
 	root.AddCommand(
 		newGenerateCommand(a), newListCommand(a), newShowCommand(a), newVerifyCommand(a), newExchangeCommand(a),
 		newRotateCommand(a), newRevokeCommand(a), newSuspendCommand(a), newResumeCommand(a), newDeleteCommand(a),
-		newAdminCommand(a), newConfigCommand(a), newCompletionCommand(a), newVersionCommand(a),
+		newExpiringCommand(a), newWhoamiCommand(a), newContextCommand(a), newAdminCommand(a), newConfigCommand(a), newServeCommand(a), newCompletionCommand(a), newVersionCommand(a),
 	)
 	root.SetHelpCommand(newHelpCommand(a))
 	a.completeFlags(root)
@@ -204,11 +209,22 @@ func (a *app) growing(ctx context.Context) (authority.Service, error) {
 	return a.serviceFor(ctx, createAlways)
 }
 
-func (a *app) serviceFor(_ context.Context, may creation) (authority.Service, error) {
+func (a *app) serviceFor(ctx context.Context, may creation) (authority.Service, error) {
 	if a.open != nil {
 		return a.open, nil
 	}
-	s, end, err := openLocal(a, may)
+	t, err := a.target()
+	if err != nil {
+		return nil, err
+	}
+	var s authority.Service
+	var end func() error
+	if t.server != "" {
+		s, end, err = a.openServer(t)
+	} else {
+		a.settings.inForce = t.store
+		s, end, err = openLocal(ctx, a, may)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -206,7 +206,7 @@ func TestInvocations(t *testing.T) {
 // Every command has a script, and every script a command: its name is that of
 // the command (admin_user_add.txtar), or of one above it, with what it is about
 // in particular behind a hyphen (exchange-roles.txtar). Scripts about the local
-// file begin with local_.
+// file begin with local_, those about a server with server_.
 func TestEveryCommandHasAScript(t *testing.T) {
 	t.Parallel()
 	all := commands(testRoot())
@@ -217,7 +217,7 @@ func TestEveryCommandHasAScript(t *testing.T) {
 		for _, path := range runs {
 			ran[path] = append(ran[path], name)
 		}
-		if strings.HasPrefix(name, "local_") {
+		if strings.HasPrefix(name, "local_") || strings.HasPrefix(name, "server_") {
 			continue
 		}
 		about := ""
@@ -239,6 +239,7 @@ func TestEveryCommandHasAScript(t *testing.T) {
 			names = append(names, commandFile(above))
 		}
 		if !slices.ContainsFunc(ran[c.CommandPath()], func(script string) bool {
+			script = strings.TrimPrefix(script, "local_")
 			return slices.ContainsFunc(names, func(n string) bool { return script == n || strings.HasPrefix(script, n+"-") })
 		}) {
 			t.Errorf("%s has no script: none of %v.txtar runs it", c.CommandPath(), names)

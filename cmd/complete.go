@@ -35,7 +35,7 @@ func (a *app) candidates(c *cobra.Command, look func(context.Context, authority.
 	found := make(chan []string, 1)
 	// What is late is left behind with a service of its own: the process ends
 	// anyway.
-	late := &app{stdin: a.stdin, stdout: a.stdout, stderr: a.stderr, env: a.env, settings: a.settings}
+	late := &app{stdin: a.stdin, stdout: a.stdout, stderr: a.stderr, env: a.env, settings: a.settings, token: a.token}
 	go func() {
 		defer late.close()
 		s, err := late.existing(ctx)
@@ -165,8 +165,27 @@ func (a *app) completeSelectors(c *cobra.Command) {
 	}
 }
 
+// completeContexts offers the contexts that this machine knows.
+func (a *app) completeContexts(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	w, err := a.wallet()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	known, _, _ := w.Contexts() // completion never fails
+	var list []string
+	for _, c := range known {
+		if strings.HasPrefix(c.Name, toComplete) {
+			list = append(list, described(c.Name, c.Server+c.Store))
+		}
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeFlags completes the values of the global flags.
 func (a *app) completeFlags(root *cobra.Command) {
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "jsonl", "yaml", "csv", "name", "raw", "template="}, cobra.ShellCompDirectiveNoFileComp))
+	root.RegisterFlagCompletionFunc("context", func(c *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		return a.completeContexts(c, nil, toComplete)
+	})
 	root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -11,7 +11,8 @@ func newConfigCommand(a *app) *cobra.Command {
 		Use:   "config",
 		Short: "Show and check the settings",
 		Long: `Settings come from a flag, else from the environment (TOKENCTL_…), else from the
-config file ($XDG_CONFIG_HOME/tokenctl/config.yaml), else they are the default.`,
+current context, else from the config file
+($XDG_CONFIG_HOME/tokenctl/config.yaml), else they are the default.`,
 		Example: `  tokenctl config show --origin
   tokenctl config check`,
 	}
@@ -49,14 +50,18 @@ func newConfigShowCommand(a *app) *cobra.Command {
 			if origin {
 				kind.Columns = append(kind.Columns, render.Column[shownSetting]{Header: "ORIGIN", Text: func(s *shownSetting) string { return s.origin }})
 			}
-			shown, err := a.settings.shown()
+			t, err := a.target()
+			if err != nil {
+				return err
+			}
+			shown, err := a.settings.shown(t)
 			if err != nil {
 				return err
 			}
 			return answerList(c.Context(), a, kind, all(shown), "")
 		},
 	}
-	c.Flags().BoolVar(&origin, "origin", false, "say where each comes from: flag, environment, file, default")
+	c.Flags().BoolVar(&origin, "origin", false, "say where each comes from: flag, environment, context, file, default")
 	return c
 }
 

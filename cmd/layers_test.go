@@ -41,14 +41,14 @@ var layers = []layer{
 	{name: "authority", ours: "secret keyfile token store audit directory provision signer"},
 	{name: "authority/authoritytest", ours: "secret token store audit authority", outside: suite},
 	{name: "orphans", ours: "token store audit directory authority"},
-	{name: "httpapi", ours: "secret token authority orphans signer"},
+	{name: "httpapi", ours: "secret token audit authority orphans", outside: "golang.org/x/time"},
 	{name: "metrics", ours: "token", outside: "github.com/prometheus/client_golang"},
 
 	{name: "wallet", ours: "token secret", outside: "github.com/zalando/go-keyring go.yaml.in/yaml/v3"},
 	{name: "terminal", outside: "golang.org/x/term golang.org/x/sys github.com/atotto/clipboard github.com/aymanbagabas/go-osc52/v2 charm.land/lipgloss/v2 github.com/charmbracelet/colorprofile"},
 	{name: "render", ours: "token authority terminal", outside: "charm.land/lipgloss/v2 go.yaml.in/yaml/v3 github.com/itchyny/gojq"},
 
-	{name: "cmd", ours: all, outside: "github.com/spf13/cobra github.com/spf13/pflag github.com/spf13/viper go.yaml.in/yaml/v3 github.com/coreos/go-systemd/v22 github.com/cli/browser"},
+	{name: "cmd", ours: all, outside: "github.com/spf13/cobra github.com/spf13/pflag github.com/spf13/viper go.yaml.in/yaml/v3 github.com/coreos/go-systemd/v22 github.com/cli/browser golang.org/x/net golang.org/x/sys"},
 	{name: "main", ours: "cmd"},
 }
 
@@ -59,7 +59,7 @@ const suite = "github.com/google/go-cmp pgregory.net/rapid"
 const all = "*"
 
 // testModules are the modules of go.mod that only tests import.
-const testModules = suite + " github.com/rogpeppe/go-internal github.com/creack/pty"
+const testModules = suite + " github.com/getkin/kin-openapi github.com/rogpeppe/go-internal github.com/creack/pty"
 
 type layer struct {
 	name    string // below pkg/; cmd and main are themselves

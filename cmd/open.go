@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/httpapi"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/store/bolt"
 	"github.com/tokenctl/tokenctl/pkg/token"
@@ -25,31 +27,67 @@ const (
 	createAlways                 // adding to it
 )
 
-// openLocal opens the local file and its key file, and makes them on first
-// use. The lock is taken for single transactions only, never across a prompt
-// or the writing of an answer.
-func openLocal(a *app, may creation) (authority.Service, func() error, error) {
+// openLocal opens the tokens of this machine: through a tokenctl serve that
+// holds their file, else the file itself. One that is just starting or ending
+// has the file and does not answer, or not any more: both are tried in turn as
+// long as the settings say.
+func openLocal(ctx context.Context, a *app, may creation) (authority.Service, func() error, error) {
 	path, err := storePath(a.settings.Store())
 	if err != nil {
 		return nil, nil, err
 	}
+	for until := time.Now().Add(a.settings.Timeout()); ; {
+		if h := findHolder(ctx, path); h != nil {
+			return openServed(a, h, path)
+		}
+		s, end, err := openFile(a, path, may, min(a.settings.Timeout(), time.Second/4))
+		if !errors.Is(err, bolt.ErrBusy) || ctx.Err() != nil || time.Now().After(until) {
+			return s, end, withBusyHint(err)
+		}
+	}
+}
+
+// openServed is a Service through the local socket of whoever holds the file.
+func openServed(a *app, h *holder, path string) (authority.Service, func() error, error) {
+	c, err := httpapi.NewClient(httpapi.ClientOptions{
+		Dial: h.dial, Timeout: a.settings.RequestTimeout(), UserAgent: "tokenctl/" + version().Version,
+		Where: fmt.Sprintf("%v, which holds %s", h, path),
+	})
+	if err != nil {
+		h.close()
+		return nil, nil, err
+	}
+	return c, func() error { h.close(); return c.Close() }, nil
+}
+
+// withBusyHint adds what to do about a file that somebody else holds.
+func withBusyHint(err error) error {
+	var e *token.Error
+	if errors.Is(err, bolt.ErrBusy) && errors.As(err, &e) {
+		return e.WithHint(busyHint)
+	}
+	return err
+}
+
+// openFile opens the local file and its key file, and makes them on first use.
+// The lock is waited for as long as is said, and taken for single transactions
+// only, never across a prompt or the writing of an answer.
+func openFile(a *app, path string, may creation, wait time.Duration) (authority.Service, func() error, error) {
 	keys, err := openFiles(path, may)
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := bolt.Open(bolt.Options{Path: path, LockTimeout: a.settings.Timeout()})
+	s, err := bolt.Open(bolt.Options{Path: path, LockTimeout: a.settings.Timeout(), OpenTimeout: wait})
 	if errors.Is(err, fs.ErrNotExist) { // a link to nowhere, or gone since we looked
 		return nil, nil, token.Errorf(token.ErrCannotTell, "the store cannot be reached: %w", err).WithHint("put it back, or remove what is left of it to begin anew")
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	name, via := systemUser()
-	owner, err := token.NewOwner(token.LocalRealm, name)
+	caller, err := fileOwner(systemUser())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, s.Close())
 	}
-	caller := authority.Caller{Owner: owner, Via: via, FileOwner: true}
 	local := authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Warn: a.warn})
 	end := func() error {
 		if local.Wrote() {
@@ -64,6 +102,29 @@ func openLocal(a *app, may creation) (authority.Service, func() error, error) {
 		return s.Close()
 	}
 	return local.As(caller), end, nil
+}
+
+// holdFile opens the file for this process alone, until the store is closed.
+func holdFile(a *app, path string, warn func(error)) (*bolt.Store, *authority.Local, error) {
+	caller, err := fileOwner(systemUser())
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := openFiles(path, createAlways)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := bolt.Open(bolt.Options{Path: path, Exclusive: true, LockTimeout: a.settings.Timeout()})
+	if err != nil {
+		return nil, nil, withBusyHint(err)
+	}
+	return s, authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Serving: true, Warn: warn}), nil
+}
+
+// fileOwner is a user of the system who may open the file.
+func fileOwner(name, via string) (authority.Caller, error) {
+	owner, err := token.NewOwner(token.LocalRealm, name)
+	return authority.Caller{Owner: owner, Via: via, FileOwner: true}, err
 }
 
 // openFiles opens the key file of a store, and makes both where neither is

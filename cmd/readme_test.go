@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,10 @@ var readmeAnswers = map[string]string{
 	`tokenctl revoke --kind refresh --never-used --dry-run`: `nightly`,
 	`tokenctl admin explain < alice.txt`:                    `account local/alice is disabled`,
 	`tokenctl admin check --deep`:                           `Problems: +-\n`,
+	`curl -su "$MINE"`:                                      `"owner":"local/.*"valid":true|"valid":true.*"owner":"local/`,
+	`tokenctl whoami --context laptop`:                      `local/`,
+	`curl -s -H "Authorization: Bearer`:                     `"kind":"access"`,
+	`tokenctl expiring --within 14d`:                        `(?s)nightly2.*exit code 3`,
 	`go run . generate`:                                     `^[0-9a-z]{16}:tkp_\w{54}\n$`,
 }
 
@@ -56,13 +61,16 @@ func TestReadmeCommands(t *testing.T) {
 
 	// Each step announces itself on both streams, so that what it wrote, and
 	// where the session ended, can be told.
-	script := "set -euo pipefail\n"
+	// What is started in the background ends with the session, and listens where
+	// nobody else does.
+	script := "set -euo pipefail\ntrap 'kill $(jobs -p) 2>&- || :' EXIT\n"
+	address := freeAddress(t)
 	for _, s := range steps {
 		script += fmt.Sprintf("echo '==%d=='; echo '==%d==' >&2\n", s.number, s.number)
 		if strings.HasPrefix(s.text, "go ") {
 			script += fmt.Sprintf("(cd %q; %s)\n", repo, s.text)
 		} else {
-			script += s.text + "\n"
+			script += strings.ReplaceAll(s.text, "127.0.0.1:8470", address) + "\n"
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -70,7 +78,7 @@ func TestReadmeCommands(t *testing.T) {
 	home := t.TempDir()
 	c := exec.CommandContext(ctx, bash, "--norc", "-c", script)
 	c.Dir = home
-	c.Env = append(goEnvironment(t), "HOME="+home, "PATH="+os.Getenv("PATH"))
+	c.Env = append(goEnvironment(t), "HOME="+home, "PATH="+os.Getenv("PATH"), "TOKENCTL_SERVE_LISTEN="+address)
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
 	err = c.Run()
@@ -199,4 +207,15 @@ func TestReadmeMentions(t *testing.T) {
 	if mentions == 0 {
 		t.Error("README.md mentions no commands")
 	}
+}
+
+// freeAddress is one of loopback that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

@@ -25,7 +25,9 @@ import (
 
 // TestScripts runs testdata/script: sessions with tokenctl, each in an empty
 // home. They use commands alone and don't know where the tokens are, but for
-// those named local_*.txtar, which are about the file.
+// those named local_*.txtar, which are about the file, and server_*.txtar,
+// which are about a server. All others run over a server too
+// ([TestScriptsOverServer]).
 //
 // Beside testscript's own commands they have:
 //
@@ -37,18 +39,27 @@ import (
 //	jwt FILE                  print header and claims of a JWT as JSON
 //	damage NEW OLD HOW        make NEW, variable and file, of the secret OLD
 //	state FILE                write down all that the store tells, to be compared
+//	serve [ARG…]              start tokenctl serve and set $SERVER to its URL
+//	unserve                   stop it
+//	certify NAME              make NAME.crt and NAME.key of a server on this machine
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{
-		Dir:                 scripts,
-		Setup:               emptyHome,
+	p := scriptParams(emptyHome)
+	p.Dir = scripts
+	testscript.Run(t, p)
+}
+
+func scriptParams(setup func(*testscript.Env) error) testscript.Params {
+	return testscript.Params{
+		Setup:               setup,
 		RequireUniqueNames:  true,
 		RequireExplicitExec: false,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "capture": scriptCapture, "json": scriptJSON,
 			"jwt": scriptJWT, "damage": scriptDamage, "state": scriptState,
+			"serve": scriptServe, "unserve": scriptUnserve, "certify": scriptCertify,
 		},
-	})
+	}
 }
 
 var scripts = filepath.Join("..", "testdata", "script")
@@ -59,6 +70,8 @@ func emptyHome(e *testscript.Env) error {
 	home := filepath.Join(e.WorkDir, "home")
 	e.Setenv("HOME", home)
 	e.Setenv("ME", "local/"+systemUserName())
+	// The keyring of whoever runs the tests is left alone.
+	e.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+filepath.Join(e.WorkDir, "no-bus"))
 	return os.Mkdir(home, 0o700)
 }
 

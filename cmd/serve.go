@@ -1,0 +1,266 @@
+package cmd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/httpapi"
+	"github.com/tokenctl/tokenctl/pkg/metrics"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func newServeCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Answer over HTTP",
+		Long: `Serve the local tokens over HTTP: verify credentials for proxies and
+applications, exchange refresh tokens, and manage tokens. Commands on this
+machine go on working: while serve has the file they ask it, through a socket
+beside the file.
+
+Without TLS it listens on loopback only. Every flag can stand in the section
+serve: of the config file, with underscores. SIGHUP reads the TLS files again;
+SIGTERM ends the process once the requests under way are answered. Under systemd
+it says when it is ready, and takes over sockets (metrics: the socket of that
+name). Logs are JSON on standard error, one object a line.`,
+		Example: `  tokenctl serve
+  tokenctl serve --listen :8443 --tls-cert tls.crt --tls-key tls.key --metrics-listen 127.0.0.1:8471
+  tokenctl serve --trusted-proxy 10.0.0.0/8 --issuer https://tokens.example.org`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return runServe(c.Context(), a) },
+	}
+	a.settings.bindServe(c.Flags())
+	return c
+}
+
+// serving is a tokenctl serve from its start to its end.
+type serving struct {
+	settings *settings
+	log      *slog.Logger
+	metrics  *metrics.Server
+	local    *authority.Local
+	proxies  []netip.Prefix
+	tls      *certificate // nil: plain HTTP
+	mainAt   *net.TCPAddr // nil: systemd has opened the listeners
+	servers  []*listening
+	door     *door      // nil: this system has none
+	failed   chan error // of what must not end by itself
+}
+
+func runServe(ctx context.Context, a *app) error {
+	// For everybody else it is the end, and a moment without either would be too.
+	signal.Ignore(syscall.SIGHUP)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+
+	path, err := a.localStore("serve")
+	if err != nil {
+		return err
+	}
+	s, inherited, err := prepareServing(a)
+	if err != nil {
+		return err
+	}
+	held, local, err := holdFile(a, path, func(err error) { s.log.Warn("a side effect failed", "error", err.Error()) })
+	if err != nil {
+		return err
+	}
+	s.local = local
+	err = s.run(ctx, path, inherited, reload)
+	return errors.Join(err, held.Close())
+}
+
+// prepareServing finds all that is wrong with the settings before anything is
+// touched.
+func prepareServing(a *app) (s *serving, inherited map[string][]net.Listener, err error) {
+	s = &serving{settings: a.settings, metrics: metrics.New(version().Version), failed: make(chan error, 8)}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.settings.ServeText("log_level"))); err != nil {
+		return nil, nil, token.Errorf(token.ErrUsage, "log level %q is none of debug, info, warn, error", a.settings.ServeText("log_level"))
+	}
+	s.log = slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	for _, text := range a.settings.ServeList("trusted_proxies") {
+		network, err := parseNetwork(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		s.proxies = append(s.proxies, network)
+	}
+	if s.tls, err = newCertificate(a.settings.ServeText("tls_cert"), a.settings.ServeText("tls_key")); err != nil {
+		return nil, nil, err
+	}
+	if inherited, err = inheritedListeners(); err != nil {
+		return nil, nil, err
+	}
+	if len(inherited[mainListener]) == 0 {
+		if s.mainAt, err = lookUp("listen", a.settings.ServeText("listen")); err != nil {
+			return nil, nil, err
+		}
+	}
+	return s, inherited, s.checkPlain(inherited[mainListener])
+}
+
+// parseNetwork reads a network, or a single address.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked(), nil
+	}
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, token.Errorf(token.ErrUsage, "trusted proxy %q is not a network", text).WithHint("for example 10.0.0.0/8")
+	}
+	return netip.PrefixFrom(ip, ip.BitLen()), nil
+}
+
+// run serves until ctx ends or something fails, with the store's lock in hand.
+func (s *serving) run(ctx context.Context, store string, inherited map[string][]net.Listener, reload <-chan os.Signal) (err error) {
+	// What is wrong with the key file is told now, not to the first who asks.
+	if err := s.local.Ready(ctx); err != nil {
+		return err
+	}
+	if err := s.setIssuer(ctx); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	defer done.Wait()
+	defer stop()
+	defer func() { s.drain() }()
+	if err := s.listen(store, inherited); err != nil {
+		return err
+	}
+	done.Go(func() {
+		if err := s.local.Run(background); err != nil && background.Err() == nil {
+			s.failed <- err
+		}
+	})
+	for _, l := range s.servers {
+		go func() { s.failed <- l.serve() }()
+	}
+	s.notify(daemon.SdNotifyReady)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.failed:
+			s.log.Error("stopping", "error", err.Error())
+			return err
+		case <-reload:
+			s.reload()
+		}
+	}
+}
+
+// setIssuer makes the issuer of the settings that of the policy.
+func (s *serving) setIssuer(ctx context.Context) error {
+	issuer := s.settings.ServeText("issuer")
+	if issuer == "" {
+		return nil
+	}
+	caller, err := fileOwner(systemUser())
+	if err != nil {
+		return err
+	}
+	service := s.local.As(caller)
+	policy, err := service.Policy(ctx)
+	if err != nil || policy.Issuer == issuer {
+		return err
+	}
+	_, err = service.SetPolicy(ctx, map[string]string{"issuer": issuer})
+	return err
+}
+
+// reload reads the TLS files again. Bad ones change nothing.
+func (s *serving) reload() {
+	s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	defer s.notify(daemon.SdNotifyReady)
+	if s.tls == nil {
+		s.log.Info("nothing to reload: there are no TLS files")
+		return
+	}
+	if err := s.tls.load(); err != nil {
+		s.log.Error("the TLS files cannot be used, the old ones stay in use", "error", err.Error())
+		return
+	}
+	s.certified("TLS files reloaded")
+}
+
+func (s *serving) certified(message string) {
+	expires := s.tls.current.Load().Leaf.NotAfter
+	s.metrics.CertificateExpires(expires)
+	s.log.Info(message, "certificate", s.tls.certFile, "expires", expires)
+	if time.Now().After(expires) {
+		s.log.Warn("the certificate has expired", "certificate", s.tls.certFile)
+	}
+}
+
+// lastCalls is how long connections are taken after the local socket has lost
+// its name: whoever had dialled by then is answered.
+const lastCalls = 50 * time.Millisecond
+
+// drain ends everything that listens, once what is under way is answered.
+func (s *serving) drain() {
+	s.notify(daemon.SdNotifyStopping)
+	s.log.Info("draining")
+	if s.door != nil {
+		s.door.remove()
+		time.Sleep(lastCalls)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ServeDuration("drain_timeout"))
+	defer cancel()
+	var all sync.WaitGroup
+	for _, l := range s.servers {
+		all.Go(func() {
+			if err := l.Shutdown(ctx); err != nil {
+				s.log.Warn("connections were cut off", "listener", l.name, "error", err.Error())
+				l.Close()
+			}
+		})
+	}
+	all.Wait()
+	s.log.Info("stopped")
+}
+
+// notify tells systemd, if that has started us.
+func (s *serving) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.log.Warn("systemd cannot be told", "error", err.Error())
+	}
+}
+
+func (s *serving) handlerOptions() httpapi.Options {
+	return httpapi.Options{
+		Rules: s.local, TrustedProxies: s.proxies, Log: s.log, Observer: s.metrics,
+		Limits: httpapi.Limits{
+			Body:       int64(s.settings.ServeInt("max_body")),
+			FormFields: s.settings.ServeInt("max_form_fields"),
+			JSONDepth:  s.settings.ServeInt("max_json_depth"),
+			Bearer:     s.settings.ServeInt("max_bearer"),
+		},
+	}
+}
+
+var _ httpapi.Observer = (*metrics.Server)(nil)
+
+// tlsConfig is that of the main listener.
+func (s *serving) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.tls.current.Load(), nil },
+	}
+}
