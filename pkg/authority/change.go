@@ -265,7 +265,7 @@ func (s *session) judgePasted(ctx context.Context, text secret.Secret) (token.ID
 	v, err := s.judge(ctx, c)
 	var no *Refusal
 	if !errors.As(err, &no) {
-		return v.record.ID, err
+		return v.of.record.ID, err
 	}
 	switch no.Reason {
 	case TokenExpired, TokenSuspended, OwnerDisabled, OwnerGone:

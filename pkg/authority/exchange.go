@@ -50,7 +50,7 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 		if err != nil {
 			return AccessToken{}, err
 		}
-		s.used(ctx, &v, c, e.From)
+		s.used(ctx, v.of, v.outdated, v.renewed, c, e.From)
 		return access, nil
 	}
 }
@@ -60,7 +60,7 @@ var errChanged = token.Errorf(token.ErrConflict, "the token has changed meanwhil
 
 // exchangeRoles checks what the request says against the refresh token.
 func exchangeRoles(v *verdict, e Exchange) ([]token.Role, error) {
-	rec := &v.record
+	rec := &v.of.record
 	if e.ClientID != "" && e.ClientID != rec.Connection {
 		return nil, &Refusal{Reason: WrongConnection, Token: rec.ID}
 	}
@@ -88,9 +88,9 @@ func (s *session) sign(ctx context.Context, v *verdict, roles []token.Role) (Acc
 			if err := s.stillGood(r, v); err != nil {
 				return err
 			}
-			conn, err = store.Connections.Get(r, v.record.Connection)
+			conn, err = store.Connections.Get(r, v.of.record.Connection)
 			if errors.Is(err, store.ErrNotFound) {
-				return &Refusal{Reason: WrongConnection, Token: v.record.ID}
+				return &Refusal{Reason: WrongConnection, Token: v.of.record.ID}
 			}
 			if err != nil {
 				return err
@@ -99,7 +99,7 @@ func (s *session) sign(ctx context.Context, v *verdict, roles []token.Role) (Acc
 			if err != nil {
 				return err
 			}
-			access, err = s.mint(r, &v.record, &conn, &p, roles)
+			access, err = s.mint(r, &v.of.record, &conn, &p, roles)
 			return err
 		})
 	}
@@ -115,8 +115,8 @@ func (s *session) sign(ctx context.Context, v *verdict, roles []token.Role) (Acc
 // stillGood looks again at a token that was judged in an earlier transaction: a
 // revocation that was acknowledged meanwhile counts.
 func (s *session) stillGood(r store.Reader, v *verdict) error {
-	rec, err := store.GetToken(r, v.record.ID)
-	if errors.Is(err, store.ErrNotFound) || err == nil && rec.Revision != v.record.Revision {
+	rec, err := store.GetToken(r, v.of.record.ID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && rec.Revision != v.of.record.Revision {
 		return errChanged
 	}
 	if err != nil {

@@ -27,28 +27,24 @@ func (s *session) Explain(ctx context.Context, text secret.Secret) (Explanation,
 		return Explanation{}, err
 	}
 	var e Explanation
+	id := v.of.record.ID
 	if no == nil {
 		e.Accepted = true
 	} else {
-		e.Reason = no.Reason
 		// A refused access token names its parent, which says when and by whom.
-		if v.record.ID.IsZero() && !no.Token.IsZero() {
-			if t, err := s.Get(ctx, no.Token); err == nil {
-				v.record = t.Record
-			}
-		}
+		e.Reason, id = no.Reason, no.Token
 	}
-	if !v.record.ID.IsZero() {
-		t := token.NewToken(v.record, s.now())
-		t.LastUsedAt, t.LastUsedFrom = v.lastUse.At, v.lastUse.From
-		e.Token = &t
+	if t, err := s.Get(ctx, id); err == nil {
+		v.of, e.Token = &known{record: t.Record}, &t
+	} else if !errors.Is(err, token.ErrNotFound) {
+		return Explanation{}, err
 	}
 	e.Text = explain(&e, &v)
 	return e, nil
 }
 
 func explain(e *Explanation, v *verdict) string {
-	rec := &v.record
+	rec := &v.of.record
 	at := func(t time.Time) string { return t.Format(time.RFC3339) }
 	switch e.Reason {
 	case "":

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"hash/maphash"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tokenctl/tokenctl/pkg/signer"
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -12,11 +14,13 @@ import (
 )
 
 // known is what a credential is judged by: a token and its owner's account as
-// they were in one snapshot. It is never changed.
+// they were in one snapshot. All but noted never changes.
 type known struct {
 	record  token.Record
 	lastUse token.Use
 	account *token.Account // empty: there is none
+	// noted is the Unix time of the last use that a serving process has noted.
+	noted atomic.Int64
 }
 
 // knownAccess is what an access token is judged by: claims whose signature was
@@ -26,13 +30,17 @@ type knownAccess struct {
 	parent *known
 }
 
-func readKnown(r store.Reader, id token.ID) (k *known, err error) {
+// readKnown reads them. A server does not ask when the token was last used: it
+// notes uses in memory, to the same precision.
+func (l *Local) readKnown(r store.Reader, id token.ID) (k *known, err error) {
 	k = &known{account: &token.Account{}}
 	if k.record, err = store.GetToken(r, id); err != nil {
 		return nil, err
 	}
-	if k.lastUse, err = store.GetUse(r, id); err != nil {
-		return nil, err
+	if !l.serving {
+		if k.lastUse, err = store.GetUse(r, id); err != nil {
+			return nil, err
+		}
 	}
 	a, err := store.Accounts.Get(r, k.record.Owner.Realm, k.record.Owner.Name)
 	if err == nil {
@@ -45,7 +53,7 @@ func readKnown(r store.Reader, id token.ID) (k *known, err error) {
 
 // known reads a token with its owner's account, or remembers them.
 func (l *Local) known(ctx context.Context, id token.ID) (*known, error) {
-	return remember(ctx, l, &l.tokens, id, func(r store.Reader) (*known, error) { return readKnown(r, id) })
+	return remember(ctx, l, &l.tokens, id, func(r store.Reader) (*known, error) { return l.readKnown(r, id) })
 }
 
 // knownAccess checks an access token against the store, or remembers that.
@@ -72,7 +80,7 @@ func remember[K comparable, V any](ctx context.Context, l *Local, m *memory[K, V
 	if err != nil {
 		return nil, err
 	}
-	if exact {
+	if exact && again(&l.asked, key) {
 		if now, still := l.store.Generation(); still && now == generation {
 			m.put(generation, key, v)
 		}
@@ -83,6 +91,20 @@ func remember[K comparable, V any](ctx context.Context, l *Local, m *memory[K, V
 // memorySize is how many tokens, and how many access tokens, are remembered:
 // some 10 MB each.
 const memorySize = 1 << 14
+
+// asked remembers who was asked about of late, in a few bytes each. Only what
+// is asked about again is worth remembering whole: else a million tokens that
+// come once each would do nothing but push each other out.
+type asked struct {
+	seed  maphash.Seed
+	slots [2 * memorySize]atomic.Uint32
+}
+
+// again says whether a key was asked about before, and notes that it was.
+func again[K comparable](a *asked, key K) bool {
+	h := maphash.Comparable(a.seed, key)
+	return a.slots[h%uint64(len(a.slots))].Swap(uint32(h>>32)) == uint32(h>>32)
+}
 
 // memory is of what is asked about again and again. It holds what was read
 // under one generation of the store; any change of the store, which is ours

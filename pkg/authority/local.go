@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,7 @@ type Local struct {
 	hasher *secret.Hasher
 	signer *signer.Signer
 	log    *audit.Log
+	asked  asked
 	tokens memory[token.ID, known]
 	access memory[[32]byte, knownAccess]
 	noted  noted
@@ -65,6 +67,7 @@ func New(o Options) *Local {
 		hasher: secret.NewHasher(o.Keys.Hashing(), secret.HasherOptions{Now: o.Now}),
 		signer: signer.New(o.Keys),
 		log:    audit.New(o.Keys, "main"),
+		asked:  asked{seed: maphash.MakeSeed()},
 		noted:  noted{urgent: make(chan struct{}, 1)}, serving: o.Serving,
 	}
 }

@@ -43,16 +43,22 @@ const refusalsKept = 100
 // usesKept bounds the memory. Uses beyond it are noted half a minute later.
 const usesKept = 1 << 17
 
-// use notes a last use, to the precision that is promised.
-func (n *noted) use(id token.ID, u token.Use) {
+// use notes a last use, to the precision that is promised, and returns when
+// the one that is noted was.
+func (n *noted) use(id token.ID, u token.Use) time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.uses == nil {
 		n.uses = map[token.ID]token.Use{}
 	}
-	if was, has := n.uses[id]; !has && len(n.uses) < usesKept || has && u.At.Sub(was.At) >= usePrecision {
+	was, has := n.uses[id]
+	if has && u.At.Sub(was.At) < usePrecision {
+		return was.At
+	}
+	if has || len(n.uses) < usesKept {
 		n.uses[id] = u
 	}
+	return u.At
 }
 
 // lastUse is the later of a use that is noted and one that was read.

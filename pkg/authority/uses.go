@@ -16,21 +16,27 @@ const usePrecision = 30 * time.Second
 // used notes that a credential was put to use: when and from where, that the
 // secret of a rotation has arrived, and a hash in today's way where the stored
 // one is outdated. The answer stands even if none of this can be written.
-func (l *Local) used(ctx context.Context, v *verdict, c credential, from string) {
-	now := l.clock()
-	arrived := v.renewed && v.record.PreviousUntilUsed && len(v.record.Previous) > 0
-	if !arrived && !v.outdated {
-		if now.Sub(v.lastUse.At) < usePrecision {
-			return
-		}
-		if l.serving {
-			l.noted.use(v.record.ID, token.Use{At: now, From: from})
-			return
-		}
+func (l *Local) used(ctx context.Context, k *known, outdated, renewed bool, c credential, from string) {
+	arrived := renewed && k.record.PreviousUntilUsed && len(k.record.Previous) > 0
+	if arrived || outdated {
+		l.writeUse(ctx, k, outdated, arrived, c, from)
+		return
 	}
-	s := session{Local: l, caller: Caller{Owner: v.record.Owner, Via: "token " + v.record.ID.String(), From: from}}
+	now := l.clock()
+	switch {
+	case now.Sub(k.lastUse.At) < usePrecision || now.Unix()-k.noted.Load() < int64(usePrecision/time.Second):
+	case l.serving:
+		k.noted.Store(l.noted.use(k.record.ID, token.Use{At: now, From: from}).Unix())
+	default:
+		l.writeUse(ctx, k, false, false, c, from)
+	}
+}
+
+func (l *Local) writeUse(ctx context.Context, k *known, outdated, arrived bool, c credential, from string) {
+	id := k.record.ID
+	s := session{Local: l, caller: Caller{Owner: k.record.Owner, Via: "token " + id.String(), From: from}}
 	err := s.update(ctx, func(w *change) error {
-		rec, err := store.GetToken(w, v.record.ID)
+		rec, err := store.GetToken(w, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
@@ -38,22 +44,22 @@ func (l *Local) used(ctx context.Context, v *verdict, c credential, from string)
 			return err
 		}
 		// Only what was judged is touched: the token may have changed since.
-		if (arrived || v.outdated) && rec.Revision == v.record.Revision {
+		if (arrived || outdated) && rec.Revision == k.record.Revision {
 			was := rec
 			if arrived {
 				w.noteToken("token.rotated-in", &rec, "", "the new secret was used: the old one has ended")
 				rec.Previous, rec.PreviousUntil, rec.PreviousUntilUsed = nil, time.Time{}, false
 			}
-			if v.outdated {
+			if outdated {
 				rec.Verifier = l.hasher.Fast(use(c.kind, c.id), c.secret)
 			}
 			if err := store.PutToken(w, &was, &rec); err != nil {
 				return err
 			}
 		}
-		return store.PutUse(w, rec.ID, token.Use{At: now, From: from})
+		return store.PutUse(w, id, token.Use{At: w.now, From: from})
 	})
 	if err != nil {
-		l.warn(token.Errorf(token.ErrCannotTell, "the last use of token %s could not be noted: %w", v.record.ID, err))
+		l.warn(token.Errorf(token.ErrCannotTell, "the last use of token %s could not be noted: %w", id, err))
 	}
 }

@@ -14,12 +14,14 @@ import (
 
 // verdict is all that was found out about a credential.
 type verdict struct {
+	of       *known // the token, or an access token's parent
 	identity token.Identity
-	record   token.Record // of the token, or of an access token's parent
-	lastUse  token.Use
 	outdated bool // right, but hashed in a way that has been replaced
 	renewed  bool // the secret of the last rotation, not the one before
 }
+
+// nobody is whom a verdict is of when no token is meant.
+var nobody = &known{account: &token.Account{}}
 
 // Verify implements [Verifier].
 func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error) {
@@ -42,13 +44,13 @@ func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error)
 		return token.Identity{}, err
 	}
 	if p.Connection != "" && c.kind == token.Access && v.identity.Connection != p.Connection {
-		return token.Identity{}, &Refusal{Reason: WrongConnection, Token: v.record.ID}
+		return token.Identity{}, &Refusal{Reason: WrongConnection, Token: v.of.record.ID}
 	}
 	if p.Role != "" && !v.identity.HasRole(p.Role) {
-		return token.Identity{}, &Refusal{Reason: MissingRole, Token: v.record.ID}
+		return token.Identity{}, &Refusal{Reason: MissingRole, Token: v.of.record.ID}
 	}
 	if p.CountsAsUse {
-		l.used(ctx, &v, c, p.From)
+		l.used(ctx, v.of, v.outdated, v.renewed, c, p.From)
 	}
 	return v.identity, nil
 }
@@ -56,6 +58,7 @@ func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error)
 // judge finds out whether a credential is good. The error is a [*Refusal], or
 // says that nobody can tell.
 func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) {
+	v.of = nobody
 	if c.kind == token.Access {
 		return l.judgeAccess(ctx, c.jwt)
 	}
@@ -69,15 +72,15 @@ func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) 
 	if err != nil {
 		return v, err
 	}
-	v.record, v.lastUse = k.record, k.lastUse
-	err = l.judgeSecret(ctx, c, &v, k.account)
+	v.of = k
+	err = l.judgeSecret(ctx, c, &v)
 	return v, err
 }
 
 // judgeSecret checks secret, state and owner. The secret comes first: what
 // state a token is in is not for those who do not have it.
-func (l *Local) judgeSecret(ctx context.Context, c credential, v *verdict, a *token.Account) error {
-	rec, now := &v.record, l.now()
+func (l *Local) judgeSecret(ctx context.Context, c credential, v *verdict) error {
+	rec, a, now := &v.of.record, v.of.account, l.now()
 	refuse := func(why Reason) error { return &Refusal{Reason: why, Token: rec.ID} }
 	if rec.Kind != c.kind {
 		l.hasher.Fast(use(c.kind, c.id), c.secret)
@@ -110,15 +113,15 @@ func (l *Local) judgeSecret(ctx context.Context, c credential, v *verdict, a *to
 // checkSecret compares with the present secret, then with the one before the
 // last rotation while its grace lasts.
 func (l *Local) checkSecret(ctx context.Context, c credential, v *verdict, now time.Time) (bool, error) {
-	res, err := l.check(ctx, c, v.record.Verifier)
+	res, err := l.check(ctx, c, v.of.record.Verifier)
 	if err != nil {
 		return false, err
 	}
-	v.outdated, v.renewed = res.Outdated, res.OK && !v.record.RotatedAt.IsZero()
-	if res.OK || len(v.record.Previous) == 0 || !now.Before(v.record.PreviousUntil) {
+	v.outdated, v.renewed = res.Outdated, res.OK && !v.of.record.RotatedAt.IsZero()
+	if res.OK || len(v.of.record.Previous) == 0 || !now.Before(v.of.record.PreviousUntil) {
 		return res.OK, nil
 	}
-	res, err = l.check(ctx, c, v.record.Previous)
+	res, err = l.check(ctx, c, v.of.record.Previous)
 	return res.OK, err
 }
 
@@ -160,11 +163,12 @@ func state(rec *token.Record, a *token.Account, now time.Time) Reason {
 // judgeAccess checks one of our access tokens: its signature, times and
 // issuer, then its parent, whose end ends it at once.
 func (l *Local) judgeAccess(ctx context.Context, jwt string) (v verdict, err error) {
+	v.of = nobody
 	k, err := l.knownAccess(ctx, jwt)
 	if err != nil {
 		return v, err
 	}
-	v.record, v.lastUse = k.parent.record, k.parent.lastUse
+	v.of = k.parent
 	// What is known of the parent goes along: it can be revoked by its child.
 	refuse := func(why Reason) (verdict, error) { return v, &Refusal{Reason: why, Token: k.claims.Parent} }
 	now := l.now()
@@ -174,11 +178,11 @@ func (l *Local) judgeAccess(ctx context.Context, jwt string) (v verdict, err err
 	case err != nil:
 		return refuse(WrongSignature)
 	}
-	if why := state(&v.record, k.parent.account, now); why != "" {
+	if why := state(&v.of.record, k.parent.account, now); why != "" {
 		return refuse(why)
 	}
 	v.identity = token.Identity{
-		Kind: token.Access, ID: v.record.ID, Owner: v.record.Owner, Connection: k.claims.ClientID, ExpiresAt: k.claims.ExpiresAt,
+		Kind: token.Access, ID: v.of.record.ID, Owner: v.of.record.Owner, Connection: k.claims.ClientID, ExpiresAt: k.claims.ExpiresAt,
 		Issuer: k.claims.Issuer, Audience: k.claims.Audience, JWTID: k.claims.ID, IssuedAt: k.claims.IssuedAt,
 		// What the owner has lost since is lost here too.
 		Roles: token.IntersectRoles(k.claims.Roles, k.parent.account.Roles),
@@ -213,7 +217,7 @@ func (l *Local) readAccess(r store.Reader, jwt string) (*knownAccess, error) {
 	if !has {
 		return nil, refuse(WrongConnection)
 	}
-	parent, err := readKnown(r, claims.Parent)
+	parent, err := l.readKnown(r, claims.Parent)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, refuse(UnknownToken)
 	}

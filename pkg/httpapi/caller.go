@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -154,13 +155,17 @@ func challenge(header http.Header, had bool) {
 // clientAddress is where a request comes from: as far along X-Forwarded-For as
 // proxies that are trusted have written it.
 func (o *Options) clientAddress(r *http.Request) string {
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return "" // the local socket
 	}
-	ip := addr.Addr().Unmap()
-	if len(o.TrustedProxies) == 0 || !o.trusted(ip) {
-		return ip.String()
+	if len(o.TrustedProxies) == 0 {
+		return host
+	}
+	addr, err := netip.ParseAddr(host)
+	ip := addr.Unmap()
+	if err != nil || !o.trusted(ip) {
+		return host
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for _, hop := range slices.Backward(hops) {

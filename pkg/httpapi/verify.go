@@ -156,11 +156,12 @@ var identityBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); ret
 
 // writeIdentity says who it is, in headers for proxies to hand on and as JSON.
 func writeIdentity(w http.ResponseWriter, id *token.Identity) {
-	owner, kind, expires := id.Owner.String(), id.Kind.String(), ""
+	owner, expires := id.Owner.String(), ""
 	if !id.ExpiresAt.IsZero() {
 		expires = id.ExpiresAt.UTC().Format(time.RFC3339)
 	}
-	values := [6]string{owner, id.Owner.Realm, kind, id.ID.String(), joinRoles(id.Roles, ","), expires}
+	// The realm is how the owner begins: one text serves both.
+	values := [6]string{owner, owner[:len(id.Owner.Realm)], id.Kind.String(), id.ID.String(), joinRoles(id.Roles, ","), expires}
 	header := w.Header()
 	header["X-Auth-User"] = values[0:1:1]
 	header["X-Auth-Realm"] = values[1:2:2]
@@ -172,19 +173,19 @@ func writeIdentity(w http.ResponseWriter, id *token.Identity) {
 	}
 	header["Content-Type"] = jsonType
 	buf := identityBuffers.Get().(*[]byte)
-	*buf = append(appendIdentity((*buf)[:0], id), '\n')
+	*buf = append(appendIdentity((*buf)[:0], id, owner), '\n')
 	w.Write(*buf)
 	identityBuffers.Put(buf)
 }
 
 // appendIdentity writes what verify -o json promises.
-func appendIdentity(b []byte, id *token.Identity) []byte {
+func appendIdentity(b []byte, id *token.Identity, owner string) []byte {
 	b = append(b, `{"valid":true,"kind":"`...)
 	b = append(b, id.Kind.String()...)
 	b = append(b, `","id":"`...)
 	b = append(b, id.ID.String()...)
 	b = append(b, `","owner":`...)
-	b = appendJSONText(b, id.Owner.String())
+	b = appendJSONText(b, owner)
 	b = append(b, `,"roles":[`...)
 	for i, r := range id.Roles {
 		if i > 0 {
