@@ -52,6 +52,7 @@ type Local struct {
 	wrote  atomic.Bool
 
 	serving bool
+	unsure  chan error // has room for one
 }
 
 // New makes the rules over a store and the key file that belongs to it.
@@ -68,7 +69,7 @@ func New(o Options) *Local {
 		signer: signer.New(o.Keys),
 		log:    audit.New(o.Keys, "main"),
 		asked:  asked{seed: maphash.MakeSeed()},
-		noted:  noted{urgent: make(chan struct{}, 1)}, serving: o.Serving,
+		noted:  noted{urgent: make(chan struct{}, 1)}, serving: o.Serving, unsure: make(chan error, 1),
 	}
 }
 
@@ -205,7 +206,7 @@ type change struct {
 func (s *session) update(ctx context.Context, fn func(*change) error) error {
 	s.wrote.Store(true)
 	return s.denied(s.withKeys(func() error {
-		return s.store.Update(ctx, func(w store.Writer) error {
+		return s.write(ctx, func(w store.Writer) error {
 			c := &change{Writer: w, by: s, now: s.clock()}
 			if err := c.prepare(); err != nil {
 				return err

@@ -164,7 +164,7 @@ func (s *session) forgetAnswers(ctx context.Context) (more bool, err error) {
 	if err != nil || len(old) == 0 {
 		return false, err
 	}
-	return true, s.store.Update(ctx, func(w store.Writer) error {
+	return true, s.write(ctx, func(w store.Writer) error {
 		for _, a := range old {
 			if err := firstAnswers.Delete(w, answerName(a.stretch, a.key)...); err != nil {
 				return err

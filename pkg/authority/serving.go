@@ -14,6 +14,19 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
+// write changes the store. After an outcome that nobody knows a store takes no
+// more changes: a server must begin anew, and [Local.Run] ends.
+func (l *Local) write(ctx context.Context, fn func(store.Writer) error) error {
+	err := l.store.Update(ctx, fn)
+	if errors.Is(err, store.ErrOutcomeUnknown) {
+		select {
+		case l.unsure <- err:
+		default:
+		}
+	}
+	return err
+}
+
 // Ready says whether questions can be answered: the store can be read, the key
 // file belongs to it, and there is a key to sign with.
 func (l *Local) Ready(ctx context.Context) error {
@@ -119,7 +132,8 @@ func (s *session) denied(err error) error {
 
 // Run does what a process has to do that alone has the store: it writes what
 // was noted in memory, and removes what is kept no longer. It returns when ctx
-// has ended and everything is written.
+// has ended and everything is written, or with an error when the store takes no
+// more changes.
 func (l *Local) Run(ctx context.Context) error {
 	tick := time.NewTicker(usePrecision)
 	defer tick.Stop()
@@ -129,6 +143,9 @@ func (l *Local) Run(ctx context.Context) error {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
 			return l.flush(last)
+		case err := <-l.unsure:
+			return token.Errorf(token.ErrCannotTell, "the store may have lost a change and takes no more: %w", err).
+				WithHint("look at the disk, and start again: what was acknowledged is there")
 		case <-tick.C:
 			l.maintainAll(ctx)
 		case <-l.noted.urgent:
@@ -161,7 +178,7 @@ func (l *Local) flush(ctx context.Context) error {
 	uses, refusals, more := l.noted.take()
 	ids := slices.SortedFunc(maps.Keys(uses), token.ID.Compare)
 	for batch := range slices.Chunk(ids, l.store.Limit()/2) {
-		err := l.store.Update(ctx, func(w store.Writer) error {
+		err := l.write(ctx, func(w store.Writer) error {
 			for _, id := range batch {
 				// A use of a token that is gone would never be removed.
 				if _, err := store.GetToken(w, id); errors.Is(err, store.ErrNotFound) {
@@ -185,7 +202,7 @@ func (l *Local) flush(ctx context.Context) error {
 	if len(refusals) == 0 {
 		return nil
 	}
-	err := l.store.Update(ctx, func(w store.Writer) error { return l.log.Append(w, refusals...) })
+	err := l.write(ctx, func(w store.Writer) error { return l.log.Append(w, refusals...) })
 	if err != nil {
 		return token.Errorf(token.ErrCannotTell, "refusals could not be noted: %w", err)
 	}

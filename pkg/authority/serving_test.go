@@ -247,3 +247,21 @@ func TestServingRemembersNothingStale(t *testing.T) {
 		}
 	}
 }
+
+// A store that may have lost a change takes no more of them: the server ends,
+// so that whoever watches it starts it anew.
+func TestServingEndsAfterAnUnknownOutcome(t *testing.T) {
+	s := &flaky{memory.New(), func(err error) error { return err }}
+	l := authority.New(authority.Options{Store: s, Keys: keyfile.New(time.Now()), Serving: true})
+	root := l.As(authority.Caller{Owner: owner("root"), FileOwner: true})
+	generate(t, root, token.Spec{Kind: token.Refresh}) // the store is ready
+	done := make(chan error, 1)
+	go func() { done <- l.Run(t.Context()) }()
+	s.fail = func(error) error { return fmt.Errorf("fsync: %w", store.ErrOutcomeUnknown) }
+	if _, err := root.Generate(t.Context(), token.Spec{Kind: token.User}); !errors.Is(err, authority.ErrOutcomeUnknown) {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, authority.ErrOutcomeUnknown) || !errors.Is(err, token.ErrCannotTell) {
+		t.Errorf("Run ends with %v", err)
+	}
+}
