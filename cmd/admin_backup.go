@@ -1,10 +1,13 @@
 package cmd
 
 import (
+	"context"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -24,7 +27,7 @@ no use without the other, and both together are all secrets.`,
 				return err
 			}
 			p := a.progress("writing the backup", true)
-			err = toNewFile(args[0], func(w io.Writer) error { return s.Backup(c.Context(), marked{w}) })
+			err = toNewFile(args[0], func(w io.Writer) error { return wholeBackup(c.Context(), s, w) })
 			p.Done()
 			if err != nil {
 				return err
@@ -33,6 +36,32 @@ no use without the other, and both together are all secrets.`,
 			return a.sayWhereKeysAre()
 		},
 	}
+}
+
+// wholeBackup writes a backup and proves by its checksum that nothing is missing
+// in it: a proxy may have cut it short.
+func wholeBackup(ctx context.Context, s authority.Storage, w io.Writer) error {
+	r, pipe := io.Pipe()
+	proved := make(chan error, 1)
+	go func() {
+		err := store.CheckBackup(r)
+		r.CloseWithError(err) // nobody reads on
+		proved <- err
+	}()
+	err := s.Backup(ctx, io.MultiWriter(marked{w}, ignoring{pipe}))
+	pipe.Close()
+	if broken := <-proved; err == nil {
+		err = broken
+	}
+	return err
+}
+
+// ignoring is a writer whose failures do not matter.
+type ignoring struct{ w io.Writer }
+
+func (i ignoring) Write(p []byte) (int, error) {
+	_, _ = i.w.Write(p)
+	return len(p), nil
 }
 
 // fileArgument is the one argument of commands that work on a file.

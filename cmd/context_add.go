@@ -14,6 +14,7 @@ import (
 
 func newContextAddCommand(a *app) *cobra.Command {
 	var caFile string
+	var replace bool
 	var in secretInput
 	c := &cobra.Command{
 		Use:   "add NAME --server URL|--store URL [-]",
@@ -27,10 +28,11 @@ Without one, TOKENCTL_TOKEN has to have it. Nothing is asked of the server.`,
   tokenctl context add files --store bolt:///srv/tokens/tokens.db`,
 		Args: nameAndStdin,
 		RunE: func(c *cobra.Command, args []string) error {
-			added := wallet.Context{Name: args[0], CAFile: caFile, PlainHTTP: a.settings.PlainHTTP()}
+			added := wallet.Context{Name: args[0], CAFile: caFile}
 			// What the environment says is about this call, not about the context.
 			added.Server, _ = c.Flags().GetString("server")
 			added.Store, _ = c.Flags().GetString("store")
+			added.PlainHTTP, _ = c.Flags().GetBool("insecure-plain-http")
 			login, err := in.forContext(c.Context(), a, &added, len(args) == 2)
 			if err != nil {
 				return err
@@ -39,7 +41,11 @@ Without one, TOKENCTL_TOKEN has to have it. Nothing is asked of the server.`,
 			if err != nil {
 				return err
 			}
-			current, err := w.Add(c.Context(), added, login)
+			add := w.Add
+			if replace {
+				add = w.Replace
+			}
+			current, err := add(c.Context(), added, login)
 			if err != nil {
 				return err
 			}
@@ -58,6 +64,7 @@ Without one, TOKENCTL_TOKEN has to have it. Nothing is asked of the server.`,
 		},
 	}
 	in.bind(c, "credential", "credential")
+	c.Flags().BoolVar(&replace, "replace", false, "take the place of a context of this name, with another credential")
 	c.Flags().StringVar(&caFile, "ca-file", "", "certificates that the server's must come from, PEM (default: those of the system)")
 	return c
 }

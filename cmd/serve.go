@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +32,10 @@ applications, exchange refresh tokens, and manage tokens. Commands on this
 machine go on working: while serve has the file they ask it, through a socket
 beside the file.
 
+What a proxy demands of a credential stands in the path that it asks for,
+/verify/connection/C/role/R; if it appends the client's own path to that, it must
+end with /-.
+
 Without TLS it listens on loopback only. Every flag can stand in the section
 serve: of the config file, with underscores. SIGHUP reads the TLS files again;
 SIGTERM ends the process once the requests under way are answered. Under systemd
@@ -52,6 +57,8 @@ type serving struct {
 	log      *slog.Logger
 	metrics  *metrics.Server
 	local    *authority.Local
+	rules    *watched
+	folder   string // of the store
 	proxies  []netip.Prefix
 	tls      *certificate // nil: plain HTTP
 	mainAt   *net.TCPAddr // nil: systemd has opened the listeners
@@ -79,7 +86,10 @@ func runServe(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	s.local = local
+	s.local, s.folder = local, filepath.Dir(path)
+	if s.rules, err = watch(local, path); err != nil {
+		return errors.Join(err, held.Close())
+	}
 	err = s.run(ctx, path, inherited, reload)
 	return errors.Join(err, held.Close())
 }
@@ -144,8 +154,12 @@ func (s *serving) run(ctx context.Context, store string, inherited map[string][]
 		return err
 	}
 	done.Go(func() {
-		if err := s.local.Run(background); err != nil && background.Err() == nil {
+		err := s.local.Run(background)
+		switch {
+		case err != nil && background.Err() == nil:
 			s.failed <- err
+		case err != nil:
+			s.log.Error("what was noted last could not be written", "error", err.Error())
 		}
 	})
 	for _, l := range s.servers {
@@ -214,6 +228,9 @@ const lastCalls = 50 * time.Millisecond
 
 // drain ends everything that listens, once what is under way is answered.
 func (s *serving) drain() {
+	if len(s.servers) == 0 {
+		return
+	}
 	s.notify(daemon.SdNotifyStopping)
 	s.log.Info("draining")
 	if s.door != nil {
@@ -244,7 +261,7 @@ func (s *serving) notify(state string) {
 
 func (s *serving) handlerOptions() httpapi.Options {
 	return httpapi.Options{
-		Rules: s.local, TrustedProxies: s.proxies, Log: s.log, Observer: s.metrics,
+		Rules: s.rules, TrustedProxies: s.proxies, Log: s.log, Observer: s.metrics, Scratch: s.folder,
 		Limits: httpapi.Limits{
 			Body:       int64(s.settings.ServeInt("max_body")),
 			FormFields: s.settings.ServeInt("max_form_fields"),
@@ -252,6 +269,34 @@ func (s *serving) handlerOptions() httpapi.Options {
 			Bearer:     s.settings.ServeInt("max_bearer"),
 		},
 	}
+}
+
+// watched are the rules over a file that somebody may remove or replace while it
+// is in use: what is written then is lost at the end.
+type watched struct {
+	*authority.Local
+	path  string
+	store os.FileInfo
+}
+
+func watch(l *authority.Local, path string) (*watched, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, token.Errorf(token.ErrCannotTell, "the store cannot be reached: %w", err)
+	}
+	return &watched{l, path, info}, nil
+}
+
+// Ready implements httpapi.Rules.
+func (w *watched) Ready(ctx context.Context) error {
+	now, err := os.Stat(w.path)
+	if err != nil || !os.SameFile(now, w.store) {
+		return token.Errorf(token.ErrCannotTell, "the store %s was removed or replaced while it is in use", w.path).WithHint("stop the server, put the file back, and start it again")
+	}
+	if _, err := os.Stat(keyFilePath(w.path)); err != nil {
+		return token.Errorf(token.ErrCannotTell, "the key file is gone: %w", err).WithHint("put it back before the server stops: without it no token can be verified")
+	}
+	return w.Local.Ready(ctx)
 }
 
 var _ httpapi.Observer = (*metrics.Server)(nil)

@@ -90,7 +90,7 @@ func (s *serving) listenMetrics(inherited []net.Listener) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
-	mux.Handle("/", httpapi.NewProbes(s.local.Ready))
+	mux.Handle("/", httpapi.NewProbes(s.rules.Ready))
 	for _, l := range inherited {
 		s.add(metricsListener, netutil.LimitListener(l, s.settings.ServeInt("max_connections")), mux)
 	}

@@ -3,6 +3,7 @@
 package cmd_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -370,5 +371,74 @@ func TestServeSettings(t *testing.T) {
 	}
 	if got := m.must("", "admin", "policy", "show", "-o", "json", "--jq", ".issuer"); got != "https://tokens.example.org" {
 		t.Errorf("the issuer was %q again", got)
+	}
+}
+
+// A store that somebody removes while it is in use is told by the probe: what
+// is written from then on would be lost.
+func TestServeReadyWithoutItsFile(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	s := m.serve()
+	ready := func() int {
+		status, _, _ := s.ask(http.MethodGet, "/readyz", "")
+		return status
+	}
+	if got := ready(); got != http.StatusOK {
+		t.Fatalf("ready: %d", got)
+	}
+	for _, path := range []string{m.db(), m.key()} {
+		if err := os.Rename(path, path+".away"); err != nil {
+			t.Fatal(err)
+		}
+		if got := ready(); got != http.StatusServiceUnavailable {
+			t.Errorf("without %s: %d", path, got)
+		}
+		if err := os.Rename(path+".away", path); err != nil {
+			t.Fatal(err)
+		}
+		if got := ready(); got != http.StatusOK {
+			t.Errorf("with %s again: %d", path, got)
+		}
+	}
+	s.stop()
+}
+
+// An answer that a proxy cut short is no backup, and leaves none.
+func TestBackupCutShort(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.must("", "generate", "refresh", "ci")
+	whole := filepath.Join(m.home, "whole")
+	m.must("", "admin", "backup", whole)
+	backup, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, body := range map[string][]byte{"half": backup[:len(backup)/2], "nothing": nil, "garbage": []byte("<html>"), "all but a byte": backup[:len(backup)-1]} {
+		// HTTP/1.0: the end of the connection is the end of the answer.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				http.ReadRequest(bufio.NewReader(c))
+				io.WriteString(c, "HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n")
+				c.Write(body)
+				c.Close()
+			}
+		}()
+		file := filepath.Join(m.home, "cut")
+		r := m.run("", "admin", "backup", file, "--server", "http://"+l.Addr().String())
+		l.Close()
+		m.ends(r, 6)
+		if _, err := os.Lstat(file); err == nil {
+			t.Errorf("%s: there is a backup", what)
+		}
 	}
 }

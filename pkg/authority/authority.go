@@ -256,6 +256,9 @@ type Caller struct {
 	// than its owner: what it makes has at most those.
 	Narrowed bool
 	Roles    []token.Role
+	// Until, unless it is zero, ends what the caller makes: a credential makes
+	// none that outlives what it was made from.
+	Until time.Time
 	// Once, if it is set, makes this caller's next creating request harmless
 	// to repeat.
 	Once *Once

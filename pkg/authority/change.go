@@ -280,6 +280,9 @@ func (s *session) Suspend(ctx context.Context, refs []token.Ref, until time.Time
 	if !until.IsZero() && !until.After(s.clock()) {
 		return token.Errorf(token.ErrUsage, "%s is not in the future", until.Format(time.RFC3339))
 	}
+	if until.Year() > 9999 { // which nothing could show (RFC 3339 §1)
+		return token.Errorf(token.ErrUsage, "%s is after the year 9999", until.Format(time.RFC3339)).WithHint("without a time it lasts until it is resumed")
+	}
 	detail := ""
 	if !until.IsZero() {
 		detail = "until " + until.Format(time.RFC3339)

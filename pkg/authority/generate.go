@@ -101,6 +101,9 @@ func (c *change) admit(rec *token.Record, spec token.Spec) error {
 	if life > 0 {
 		rec.ExpiresAt = rec.CreatedAt.Add(life.Truncate(time.Second))
 	}
+	if end := c.by.caller.Until; !end.IsZero() && (rec.ExpiresAt.IsZero() || rec.ExpiresAt.After(end)) {
+		rec.ExpiresAt = end
+	}
 	return nil
 }
 

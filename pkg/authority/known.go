@@ -68,7 +68,10 @@ func remember[K comparable, V any](ctx context.Context, l *Local, m *memory[K, V
 	generation, exact := l.store.Generation()
 	exact = exact && l.ready.Load()
 	if exact {
-		if v := m.get(generation, key); v != nil {
+		if v, has := m.get(generation, key); has {
+			if v == nil {
+				return nil, store.ErrNotFound
+			}
 			return v, nil
 		}
 	}
@@ -78,14 +81,17 @@ func remember[K comparable, V any](ctx context.Context, l *Local, m *memory[K, V
 		return err
 	})
 	if err != nil {
-		return nil, err
+		// What is not there is remembered too, or it would take longer to refuse.
+		if v = nil; !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
 	}
 	if exact && again(&l.asked, key) {
 		if now, still := l.store.Generation(); still && now == generation {
 			m.put(generation, key, v)
 		}
 	}
-	return v, nil
+	return v, err
 }
 
 // memorySize is how many tokens, and how many access tokens, are remembered:
@@ -112,16 +118,17 @@ func again[K comparable](a *asked, key K) bool {
 type memory[K comparable, V any] struct {
 	mu         sync.RWMutex
 	generation uint64
-	values     map[K]*V
+	values     map[K]*V // nil: it is not there
 }
 
-func (m *memory[K, V]) get(generation uint64, key K) *V {
+func (m *memory[K, V]) get(generation uint64, key K) (v *V, has bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.generation != generation {
-		return nil
+		return nil, false
 	}
-	return m.values[key]
+	v, has = m.values[key]
+	return v, has
 }
 
 func (m *memory[K, V]) put(generation uint64, key K, v *V) {

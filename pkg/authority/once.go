@@ -99,9 +99,18 @@ func (s *session) once(ctx context.Context, first func(*change) (string, error),
 			return err
 		}
 		return firstAnswers.Put(c, firstAnswer{
-			stretch: stretchOf(c.now), key: key, caller: s.who(), request: s.caller.Once.Request[:], sealed: sealed, at: c.now,
+			stretch: stretchOf(c.now), key: key, caller: s.asking(), request: s.caller.Once.Request[:], sealed: sealed, at: c.now,
 		})
 	})
+}
+
+// asking is who asks, with which rights: a narrower credential of the same owner
+// does not get what a wider one has made.
+func (s *session) asking() string {
+	if !s.caller.Narrowed {
+		return s.who()
+	}
+	return fmt.Sprintf("%s as %q", s.who(), s.caller.Roles)
 }
 
 // recall finds the first answer to the caller's request.
@@ -114,7 +123,7 @@ func (c *change) recall(key [32]byte) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if a.caller != c.by.who() || string(a.request) != string(c.by.caller.Once.Request[:]) {
+		if a.caller != c.by.asking() || string(a.request) != string(c.by.caller.Once.Request[:]) {
 			return "", token.Errorf(token.ErrConflict, "this idempotency key belongs to another request").WithHint("a new request needs a new random key")
 		}
 		kept, err := secret.OpenUnder(c.by.caller.Once.Key, sealedAnswer, a.sealed)

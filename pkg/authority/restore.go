@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
@@ -38,8 +39,9 @@ type RestoreReport struct {
 
 // Restore fills an empty store from a backup, whose checksum it checks before
 // it writes. What was ended since the backup was taken stays ended, as far as
-// the present store tells: revoked and deleted tokens, secrets that were
-// rotated, accounts that were disabled or deleted.
+// the present store tells: revoked and deleted tokens, secrets and signing keys
+// that were rotated, accounts that were disabled or deleted, roles that were
+// taken away.
 func Restore(ctx context.Context, o RestoreOptions) (rep RestoreReport, err error) {
 	if rep.Taken, err = copyBackup(ctx, o.Backup, nil); err != nil {
 		return rep, err
@@ -143,20 +145,20 @@ func (s *session) keepEndings(ctx context.Context, present store.Store, rep *Res
 		return err
 	}
 	for e, err := range s.log.List(ctx, present, audit.Filter{After: after}) {
-		if err != nil {
-			return err
-		}
-		switch e.Action {
-		case "token.delete":
+		if err == nil && (e.Action == "token.delete" || e.Action == "token.forget") {
 			err = s.keepDeleted(ctx, e, rep)
-		case "account.disable", "account.delete":
-			err = s.keepDisabled(ctx, present, e.Owner, rep)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := s.keepAccounts(ctx, present, rep); err != nil {
+		return err
+	}
+	// A signing key that was replaced since may have been replaced in haste.
+	return present.View(ctx, func(now store.Reader) error {
+		return s.store.Update(ctx, func(w store.Writer) error { return s.signer.CopyKeys(now, w) })
+	})
 }
 
 // keepTokens takes every token that has changed since as it is now.
@@ -220,35 +222,37 @@ func (s *session) keepDeleted(ctx context.Context, e audit.Entry, rep *RestoreRe
 	return err
 }
 
-// keepDisabled disables an account that is disabled now, or gone.
-func (s *session) keepDisabled(ctx context.Context, present store.Store, o token.Owner, rep *RestoreReport) error {
-	var now token.Account
-	err := present.View(ctx, func(r store.Reader) (err error) {
-		now, err = store.Accounts.Get(r, o.Realm, o.Name)
-		return err
-	})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	if err == nil && !now.Disabled {
-		return nil // enabled again
-	}
-	kept := false
-	err = s.store.Update(ctx, func(w store.Writer) error {
-		kept = false
-		a, err := store.Accounts.Get(w, o.Realm, o.Name)
-		if errors.Is(err, store.ErrNotFound) || err == nil && a.Disabled {
-			return nil
-		}
+// keepAccounts gives nobody back what was taken away since: an account that is
+// disabled or gone now is disabled, and roles are at most those of now.
+func (s *session) keepAccounts(ctx context.Context, present store.Store, rep *RestoreReport) error {
+	for was, err := range store.Accounts.Pages(ctx, s.store) {
 		if err != nil {
 			return err
 		}
-		a.Disabled, kept = true, true
-		a.Revision++
-		return store.Accounts.Put(w, a)
-	})
-	rep.count(kept)
-	return err
+		var now token.Account
+		err := present.View(ctx, func(r store.Reader) (err error) {
+			now, err = store.Accounts.Get(r, was.Owner.Realm, was.Owner.Name)
+			return err
+		})
+		gone := errors.Is(err, store.ErrNotFound)
+		if err != nil && !gone {
+			return err
+		}
+		then := was
+		then.Disabled = was.Disabled || gone || now.Disabled
+		if !gone {
+			then.Roles = slices.DeleteFunc(slices.Clone(was.Roles), func(r token.Role) bool { return !slices.Contains(now.Roles, r) })
+		}
+		if then.Disabled == was.Disabled && len(then.Roles) == len(was.Roles) {
+			continue
+		}
+		then.Revision = max(was.Revision, now.Revision) + 1
+		rep.Kept++
+		if err := s.store.Update(ctx, func(w store.Writer) error { return store.Accounts.Put(w, then) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (rep *RestoreReport) count(kept bool) {

@@ -35,7 +35,7 @@ func newPast(t *testing.T) *past {
 	p.root = p.local.As(authority.Caller{Owner: owner("root"), FileOwner: true})
 	for i, fate := range fates {
 		o := owner(string(rune('a' + i)))
-		_, err := p.root.AddAccount(t.Context(), token.Account{Owner: o, Kind: token.Person})
+		_, err := p.root.AddAccount(t.Context(), token.Account{Owner: o, Kind: token.Person, Roles: []token.Role{token.Auditor}})
 		must(t, err)
 		p.tokens[fate], err = p.root.Generate(t.Context(), token.Spec{Kind: token.User, Owner: o})
 		must(t, err)
@@ -51,7 +51,10 @@ func (p *past) refs(fate string) []token.Ref { return []token.Ref{{ID: p.tokens[
 
 // restore brings the backup back, into a store that replaces present.
 func (p *past) restore(present store.Store) (*authority.Local, authority.RestoreReport, error) {
-	into := memory.New()
+	return p.restoreInto(memory.New(), present)
+}
+
+func (p *past) restoreInto(into, present store.Store) (*authority.Local, authority.RestoreReport, error) {
 	rep, err := authority.Restore(background, authority.RestoreOptions{
 		Backup: bytes.NewReader(p.backup), Into: into, Present: present, Keys: p.keys, By: authority.Caller{Owner: owner("root"), Via: "uid 0"},
 	})
@@ -80,9 +83,19 @@ func TestRestoreKeepsEndings(t *testing.T) {
 	later, err := p.root.Generate(t.Context(), token.Spec{Kind: token.Refresh, Name: "later"})
 	must(t, err)
 
+	// What was taken away in between, and a key that was replaced in haste.
+	auditor := p.tokens["stays"].Token.Owner
+	demoted, err := p.root.Account(t.Context(), auditor)
+	must(t, err)
+	demoted.Roles = nil
+	_, err = p.root.SetAccount(t.Context(), demoted)
+	must(t, err)
+	key, err := p.root.RotateSigning(t.Context(), token.EdDSA)
+	must(t, err)
+
 	l, rep, err := p.restore(p.store)
 	must(t, err)
-	if !rep.Continues || rep.Tokens != len(fates) || rep.Kept != 7 || rep.Taken.IsZero() {
+	if !rep.Continues || rep.Tokens != len(fates) || rep.Kept != 8 || rep.Taken.IsZero() {
 		t.Errorf("the report is %+v", rep)
 	}
 	for _, fate := range fates {
@@ -97,6 +110,16 @@ func TestRestoreKeepsEndings(t *testing.T) {
 		t.Error("a token that was made later is there")
 	}
 	root := l.As(authority.Caller{Owner: owner("root"), FileOwner: true})
+	if a, err := root.Account(t.Context(), auditor); err != nil || len(a.Roles) > 0 || a.Disabled {
+		t.Errorf("roles that were taken away are back: %+v, %v", a, err)
+	}
+	keys, err := root.ListKeys(t.Context())
+	must(t, err)
+	for _, k := range keys {
+		if k.State == "active" && k.ID != key.ID && k.Use == "sign" {
+			t.Errorf("a signing key that was replaced signs again: %+v", k)
+		}
+	}
 	report, err := root.Check(t.Context(), true)
 	if err != nil || len(report.Problems) > 0 {
 		t.Errorf("the restored store is not sound: %v, %v", report.Problems, err)
@@ -107,6 +130,42 @@ func TestRestoreKeepsEndings(t *testing.T) {
 	}
 	if last.Action != "store.restore" || last.Actor != owner("root") {
 		t.Errorf("the last entry of the log is %+v", last)
+	}
+}
+
+// A backup that is restored again, or after what it holds was forgotten, brings
+// nothing to life either.
+func TestRestoreAgain(t *testing.T) {
+	now := time.Now()
+	p := newPast(t)
+	p.local = authority.New(authority.Options{Store: p.store, Keys: p.keys, Now: func() time.Time { return now }})
+	p.root = p.local.As(authority.Caller{Owner: owner("root"), FileOwner: true})
+	must(t, p.root.Revoke(t.Context(), p.refs("revoked"), ""))
+	must(t, p.root.Delete(t.Context(), p.refs("deleted")))
+	must(t, p.root.DeleteAccount(t.Context(), p.tokens["owner deleted"].Token.Owner))
+	disabled, err := p.root.Account(t.Context(), p.tokens["owner disabled"].Token.Owner)
+	must(t, err)
+	disabled.Disabled = true
+	_, err = p.root.SetAccount(t.Context(), disabled)
+	must(t, err)
+	now = now.Add(401 * token.Day)
+	if _, err := p.local.Maintain(t.Context()); err != nil { // forgets tombstones, and not the log yet
+		t.Fatal(err)
+	}
+	present := p.store
+	for range 3 {
+		into := memory.New()
+		l, rep, err := p.restoreInto(into, present)
+		must(t, err)
+		for _, fate := range []string{"revoked", "deleted", "owner deleted", "owner disabled", "ended before"} {
+			if rep.Continues && accepts(l, p.tokens[fate].Secret) {
+				t.Errorf("the token that %s is back", fate)
+			}
+		}
+		if !rep.Continues || !accepts(l, p.tokens["stays"].Secret) {
+			t.Errorf("%+v", rep)
+		}
+		present = into
 	}
 }
 

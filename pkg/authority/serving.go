@@ -44,17 +44,39 @@ func (l *Local) Ready(ctx context.Context) error {
 type noted struct {
 	mu       sync.Mutex
 	uses     map[token.ID]token.Use
-	refusals []audit.Entry
-	more     int           // refusals that were only counted
+	refusals map[whose]*refusals
 	urgent   chan struct{} // has room for one
 }
 
-// refusalsKept is how many refusals go into the audit log each time. The rest
-// is counted.
-const refusalsKept = 100
+// whose are the refusals that share what the log has room for: those of one
+// caller, or of all whom nobody knows. So none crowds out another's.
+type whose struct {
+	action string
+	actor  token.Owner
+}
 
-// usesKept bounds the memory. Uses beyond it are noted half a minute later.
-const usesKept = 1 << 17
+// refusals are some of them, to be written, and the number of the rest.
+type refusals struct {
+	entries []audit.Entry
+	spent   int // of the room, since the last tick
+	more    int
+}
+
+// The actions of refusals in the audit log.
+const (
+	credentialRefused = "credential.refused"
+	accessRefused     = "access.refused"
+)
+
+// room is how many refusals go into the audit log one by one in half a minute,
+// for callers who are known of each. The rest is counted.
+var room = map[string]int{credentialRefused: 100, accessRefused: 10}
+
+// callersKept and usesKept bound the memory. What is beyond is not noted.
+const (
+	callersKept = 1 << 12
+	usesKept    = 1 << 17
+)
 
 // use notes a last use, to the precision that is promised, and returns when
 // the one that is noted was.
@@ -87,11 +109,24 @@ func (n *noted) lastUse(id token.ID, read token.Use) token.Use {
 func (n *noted) refusal(e audit.Entry, urgent bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.refusals) == refusalsKept {
-		n.more++
+	who := whose{e.Action, e.Actor}
+	r := n.refusals[who]
+	if r == nil {
+		if len(n.refusals) == callersKept {
+			return
+		}
+		if n.refusals == nil {
+			n.refusals = map[whose]*refusals{}
+		}
+		r = &refusals{}
+		n.refusals[who] = r
+	}
+	if r.spent == room[e.Action] {
+		r.more++
 		return
 	}
-	n.refusals = append(n.refusals, e)
+	r.spent++
+	r.entries = append(r.entries, e)
 	if urgent {
 		select {
 		case n.urgent <- struct{}{}:
@@ -100,13 +135,24 @@ func (n *noted) refusal(e audit.Entry, urgent bool) {
 	}
 }
 
-// take empties the memory.
-func (n *noted) take() (uses map[token.ID]token.Use, refusals []audit.Entry, more int) {
+// take empties the memory. Only a tick tells how many refusals were counted,
+// and makes room for more.
+func (n *noted) take(now time.Time, tick bool) (uses map[token.ID]token.Use, entries []audit.Entry) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	uses, refusals, more = n.uses, n.refusals, n.more
-	n.uses, n.refusals, n.more = nil, nil, 0
-	return uses, refusals, more
+	uses, n.uses = n.uses, nil
+	for who, r := range n.refusals {
+		entries = append(entries, r.entries...)
+		if r.entries = nil; !tick {
+			continue
+		}
+		if r.more > 0 {
+			entries = append(entries, audit.Entry{Time: now, Action: who.action, Actor: who.actor, Detail: fmt.Sprintf("and %d more", r.more)})
+		}
+		delete(n.refusals, who)
+	}
+	slices.SortStableFunc(entries, func(a, b audit.Entry) int { return a.Time.Compare(b.Time) })
+	return uses, entries
 }
 
 // noteRefusal samples credentials that were presented and refused.
@@ -115,7 +161,7 @@ func (l *Local) noteRefusal(err error, from string) {
 	if !l.serving || !errors.As(err, &no) {
 		return
 	}
-	l.noted.refusal(audit.Entry{Time: l.clock(), Action: "credential.refused", Token: no.Token, Reason: string(no.Reason), Source: from}, false)
+	l.noted.refusal(audit.Entry{Time: l.clock(), Action: credentialRefused, Token: no.Token, Reason: string(no.Reason), Source: from}, false)
 }
 
 // denied notes that a caller, who is known, asked for what they may not do.
@@ -124,7 +170,7 @@ func (s *session) denied(err error) error {
 		var e *token.Error
 		errors.As(err, &e)
 		s.noted.refusal(audit.Entry{
-			Time: s.clock(), Actor: s.caller.Owner, Via: s.caller.Via, Source: s.caller.From, Action: "access.refused", Detail: e.Message,
+			Time: s.clock(), Actor: s.caller.Owner, Via: s.caller.Via, Source: s.caller.From, Action: accessRefused, Detail: e.Message,
 		}, true)
 	}
 	return err
@@ -138,15 +184,17 @@ func (l *Local) Run(ctx context.Context) error {
 	tick := time.NewTicker(usePrecision)
 	defer tick.Stop()
 	for {
+		ticked := false
 		select {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
-			return l.flush(last)
+			return l.flush(last, true)
 		case err := <-l.unsure:
 			return token.Errorf(token.ErrCannotTell, "the store may have lost a change and takes no more: %w", err).
 				WithHint("look at the disk, and start again: what was acknowledged is there")
 		case <-tick.C:
+			ticked = true
 			l.maintainAll(ctx)
 		case <-l.noted.urgent:
 			select { // more may follow
@@ -154,7 +202,7 @@ func (l *Local) Run(ctx context.Context) error {
 			case <-ctx.Done():
 			}
 		}
-		if err := l.flush(ctx); err != nil && ctx.Err() == nil {
+		if err := l.flush(ctx, ticked); err != nil && ctx.Err() == nil {
 			l.warn(err)
 		}
 	}
@@ -174,8 +222,8 @@ func (l *Local) maintainAll(ctx context.Context) {
 
 // flush writes what was noted. What cannot be written is lost: it changes no
 // answer.
-func (l *Local) flush(ctx context.Context) error {
-	uses, refusals, more := l.noted.take()
+func (l *Local) flush(ctx context.Context, tick bool) error {
+	uses, entries := l.noted.take(l.clock(), tick)
 	ids := slices.SortedFunc(maps.Keys(uses), token.ID.Compare)
 	for batch := range slices.Chunk(ids, l.store.Limit()/2) {
 		err := l.write(ctx, func(w store.Writer) error {
@@ -196,15 +244,13 @@ func (l *Local) flush(ctx context.Context) error {
 			return token.Errorf(token.ErrCannotTell, "last uses could not be noted: %w", err)
 		}
 	}
-	if more > 0 {
-		refusals = append(refusals, audit.Entry{Time: l.clock(), Action: "credential.refused", Detail: fmt.Sprintf("and %d more", more)})
-	}
-	if len(refusals) == 0 {
-		return nil
-	}
-	err := l.write(ctx, func(w store.Writer) error { return l.log.Append(w, refusals...) })
-	if err != nil {
-		return token.Errorf(token.ErrCannotTell, "refusals could not be noted: %w", err)
+	for batch := range slices.Chunk(entries, auditBatch) {
+		if err := l.write(ctx, func(w store.Writer) error { return l.log.Append(w, batch...) }); err != nil {
+			return token.Errorf(token.ErrCannotTell, "refusals could not be noted: %w", err)
+		}
 	}
 	return nil
 }
+
+// auditBatch is how many entries one Update appends.
+const auditBatch = 1000

@@ -183,7 +183,8 @@ func (l *Local) judgeAccess(ctx context.Context, jwt string) (v verdict, err err
 	}
 	v.identity = token.Identity{
 		Kind: token.Access, ID: v.of.record.ID, Owner: v.of.record.Owner, Connection: k.claims.ClientID, ExpiresAt: k.claims.ExpiresAt,
-		Issuer: k.claims.Issuer, Audience: k.claims.Audience, JWTID: k.claims.ID, IssuedAt: k.claims.IssuedAt,
+		ParentExpires: v.of.record.ExpiresAt,
+		Issuer:        k.claims.Issuer, Audience: k.claims.Audience, JWTID: k.claims.ID, IssuedAt: k.claims.IssuedAt,
 		// What the owner has lost since is lost here too.
 		Roles: token.IntersectRoles(k.claims.Roles, k.parent.account.Roles),
 	}

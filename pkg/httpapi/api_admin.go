@@ -1,7 +1,10 @@
 package httpapi
 
 import (
+	"io"
 	"net/http"
+	"os"
+	"strconv"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/authority"
@@ -278,12 +281,33 @@ func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := &parts{w: w, r: r}
-	err = s.Backup(r.Context(), out)
-	if err != nil && out.began {
+	if err := mayTake(w, r, longWork); err != nil {
+		return err
+	}
+	// The store is held until all is written: a client may read as slowly as it
+	// likes, so it reads from a file.
+	spool, err := os.CreateTemp(h.Scratch, ".tokenctl-backup-*") // 0600
+	if err != nil {
+		return token.Errorf(token.ErrCannotTell, "there is no room for a backup: %w", err)
+	}
+	defer os.Remove(spool.Name())
+	defer spool.Close()
+	if err := s.Backup(r.Context(), spool); err != nil {
+		return err
+	}
+	size, err := spool.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = spool.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return token.Errorf(token.ErrCannotTell, "the backup cannot be read back: %w", err)
+	}
+	w.Header().Set("Content-Type", backupType)
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if _, err := io.Copy(&parts{w: w, r: r}, spool); err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	return err
+	return nil
 }
 
 // backupType is the media type of a backup.
@@ -291,16 +315,11 @@ const backupType = "application/octet-stream"
 
 // parts is an answer that goes on for as long as it gets ahead.
 type parts struct {
-	w     http.ResponseWriter
-	r     *http.Request
-	began bool
+	w http.ResponseWriter
+	r *http.Request
 }
 
 func (p *parts) Write(b []byte) (int, error) {
-	if !p.began {
-		p.w.Header().Set("Content-Type", backupType)
-		p.began = true
-	}
 	if err := mayTake(p.w, p.r, nextPart); err != nil {
 		return 0, err
 	}

@@ -63,7 +63,7 @@ func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller
 	}
 	c = authority.Caller{Owner: id.Owner, Via: "token " + id.ID.String(), From: from}
 	if id.Kind == token.Access {
-		c.Narrowed, c.Roles = true, id.Roles
+		c.Narrowed, c.Roles, c.Until = true, id.Roles, id.ParentExpires
 	}
 	h.callerIs(r, c)
 	return c, id.Roles, nil

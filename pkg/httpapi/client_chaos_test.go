@@ -171,7 +171,7 @@ func TestOneFault(t *testing.T) {
 	for _, f := range faults() {
 		t.Run(fmt.Sprintf("%s at %d", f.name, f.at), func(t *testing.T) {
 			t.Parallel()
-			a, p, c := newLined(t, 700*time.Millisecond) // which only a stall takes
+			a, p, c := newLined(t, 3*time.Second) // which only a stall takes
 			p.faults <- f
 			i, err := c.Generate(background, token.Spec{Kind: token.User})
 			if err != nil {
@@ -215,9 +215,10 @@ func TestFaultsWithoutEnd(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("%s at %d", f.name, f.at), func(t *testing.T) {
 			t.Parallel()
-			timeout, tries := 10*time.Second, int64(3)
+			const tries = 3
+			timeout := 10 * time.Second
 			if f.name == "stall" {
-				timeout, tries = 100*time.Millisecond, 2 // for no time is left
+				timeout = time.Second
 			}
 			a, p, c := newLined(t, timeout)
 			unknown := func(what string, err error) {

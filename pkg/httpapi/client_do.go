@@ -163,8 +163,13 @@ func (c *Client) send(ctx context.Context, q call, body []byte, key string) (*ht
 		err = inURL.Err
 	}
 	lost := &lostError{sent: connected.Load(), cause: err}
-	if lost.what = fmt.Sprintf("%s cannot be reached: %v", c.o.Where, err); lost.sent {
-		lost.what = fmt.Sprintf("%s did not answer: %v", c.o.Where, err)
+	what := "cannot be reached"
+	if lost.sent {
+		what = "did not answer"
+	}
+	lost.what = fmt.Sprintf("%s %s: %v", c.o.Where, what, err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		lost.what = fmt.Sprintf("%s %s within %s", c.o.Where, what, c.o.Timeout)
 	}
 	return nil, lost
 }
@@ -211,7 +216,7 @@ func (c *Client) problem(p *problem) error {
 	err := p.error()
 	var told *token.Error
 	if p.Status == http.StatusUnauthorized && errors.As(err, &told) {
-		told.Hint = "set TOKENCTL_TOKEN to a user token (code:passcode) or an access token of " + c.o.Where + ", or name a context that has one: tokenctl context add"
+		told.Hint = "set TOKENCTL_TOKEN to a user token (code:passcode) or an access token of " + c.o.Where + ", or give the context another: tokenctl context add --replace"
 	}
 	return err
 }

@@ -68,8 +68,11 @@ type Options struct {
 	Limits Limits
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
-	Log            *slog.Logger // nil: nobody is told
-	Observer       Observer     // nil: nothing is counted
+	// Scratch is a folder for what must not be held in memory, of this user
+	// alone; empty: the system's.
+	Scratch  string
+	Log      *slog.Logger // nil: nobody is told
+	Observer Observer     // nil: nothing is counted
 }
 
 func (o Options) orDefaults() Options {
@@ -90,14 +93,15 @@ const refusalsLogged = 10
 // handler answers all routes.
 type handler struct {
 	Options
-	verify http.Handler
-	mux    *http.ServeMux
+	verify   http.Handler
+	mux      *http.ServeMux
+	refusals *rate.Limiter // of lines in the log
 }
 
 // NewHandler answers every route.
 func NewHandler(o Options) http.Handler {
 	o = o.orDefaults()
-	h := &handler{Options: o, verify: NewVerifyHandler(o.Rules, o), mux: http.NewServeMux()}
+	h := &handler{Options: o, verify: NewVerifyHandler(o.Rules, o), mux: http.NewServeMux(), refusals: rate.NewLimiter(refusalsLogged, refusalsLogged)}
 	h.oauthRoutes()
 	h.apiRoutes(h.handle)
 	probes := NewProbes(o.Rules.Ready)
@@ -109,6 +113,12 @@ func NewHandler(o Options) http.Handler {
 // ServeHTTP implements http.Handler: what is wrong with a request whatever it
 // asks for is refused here, before anything is decided.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// What follows on the connection may be read differently by a server on the
+	// way (RFC 9112 §6.1); HTTP/1.0 knows no Transfer-Encoding, so net/http does
+	// not tell of one.
+	if len(r.TransferEncoding) > 0 || r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+		w.Header().Set("Connection", "close")
+	}
 	if r.URL.Path == verifyPath || strings.HasPrefix(r.URL.Path, verifyPath+"/") {
 		h.verify.ServeHTTP(w, r)
 		return
@@ -182,7 +192,7 @@ func checkRequest(r *http.Request) (status int, err error) {
 	if len(r.Header["Cookie"]) > 0 {
 		return http.StatusBadRequest, token.Errorf(token.ErrUsage, "cookies are not for this server").WithHint("send the credential in an Authorization header")
 	}
-	if r.URL.User != nil || strings.Contains(r.URL.RawQuery, "=") && secretInQuery(r.URL.RawQuery) {
+	if strings.Contains(r.URL.RawQuery, "=") && secretInQuery(r.URL.RawQuery) {
 		return http.StatusBadRequest, token.Errorf(token.ErrUsage, "a credential stands in the URL, where logs keep it").
 			WithHint("send it in an Authorization header or in the body, and revoke this one")
 	}
@@ -205,6 +215,8 @@ func checkFraming(r *http.Request) (status int, err error) {
 	switch {
 	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
 		return http.StatusMethodNotAllowed, token.Errorf(token.ErrUsage, "method %s is not allowed", r.Method)
+	case r.URL.User != nil:
+		return http.StatusBadRequest, token.Errorf(token.ErrUsage, "a credential stands in the URL, where logs keep it")
 	case len(r.TransferEncoding) > 0:
 		return http.StatusLengthRequired, token.Errorf(token.ErrUsage, "Transfer-Encoding is not taken").WithHint("send a Content-Length")
 	case len(r.Header["Authorization"]) > 1:

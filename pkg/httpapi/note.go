@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
 )
 
 // note is what the log is to say of a request beside what it asked for.
@@ -33,6 +35,16 @@ func requestID(r *http.Request) string {
 
 func newRequestID() string { return rand.Text()[:16] }
 
+// loggable is an error without the secrets that somebody has put where none
+// belongs, such as into a path.
+func loggable(err error) string {
+	text := err.Error()
+	if secret.Contains(text) {
+		return "an error whose text holds a secret: it was sent where none belongs"
+	}
+	return text
+}
+
 // told writes the line about a request, and counts it. Probes come every few
 // seconds and are only told when they fail.
 func (h *handler) told(r *http.Request, rec *recorder, route string, took time.Duration) {
@@ -47,6 +59,10 @@ func (h *handler) told(r *http.Request, rec *recorder, route string, took time.D
 	if !h.Log.Enabled(context.Background(), level) {
 		return
 	}
+	// Whoever is refused may ask for ever.
+	if rec.status >= 400 && rec.status < 500 && !h.refusals.Allow() {
+		return
+	}
 	n := noteOf(r)
 	attrs := []slog.Attr{
 		slog.String("request_id", n.id), slog.String("method", r.Method), slog.String("route", route),
@@ -56,7 +72,7 @@ func (h *handler) told(r *http.Request, rec *recorder, route string, took time.D
 		attrs = append(attrs, slog.String("caller", n.caller))
 	}
 	if n.err != nil {
-		attrs = append(attrs, slog.String("error", n.err.Error()))
+		attrs = append(attrs, slog.String("error", loggable(n.err)))
 	}
 	h.Log.LogAttrs(context.Background(), level, "request", attrs...)
 }

@@ -36,8 +36,9 @@ func NewVerifyHandler(v authority.Verifier, o Options) http.Handler {
 type demands struct{ service, connection, role string }
 
 // parseDemands reads /verify[/service/S][/connection/C][/role/R]. Behind that
-// may stand whatever a proxy appends. A proxy that appends the client's own
-// path needs an end that no client can write over: /- ends the demands.
+// may stand whatever a proxy appends, unless it looks like a demand that is out
+// of order. A proxy that appends the client's own path needs an end that no
+// client can write over: /- ends the demands.
 func parseDemands(path string) (d demands, ok bool) {
 	rest := strings.TrimPrefix(path, verifyPath)
 	for _, demand := range []struct {
@@ -58,7 +59,19 @@ func parseDemands(path string) (d demands, ok bool) {
 			return d, false
 		}
 	}
-	return d, true
+	next, _, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+	return d, !misplaced(rest, next)
+}
+
+// misplaced says that what stands behind the demands looks like one that was
+// written wrongly, and not like what a proxy has appended.
+func misplaced(rest, next string) bool {
+	for _, keyword := range []string{"service", "connection", "role"} {
+		if strings.EqualFold(next, keyword) {
+			return true
+		}
+	}
+	return strings.HasPrefix(rest, "//")
 }
 
 var (
@@ -119,7 +132,7 @@ func (h *verifyHandler) answer(w http.ResponseWriter, r *http.Request) (status i
 		}
 		return h.refuse(w, r, true), "refused"
 	}
-	h.Log.Error("cannot tell", slog.String("error", err.Error()), slog.String("from", p.From))
+	h.Log.Error("cannot tell", slog.String("error", loggable(err)), slog.String("from", p.From))
 	header["Retry-After"] = []string{"1"}
 	writeProblemStatus(w, r, http.StatusServiceUnavailable, token.Errorf(token.ErrCannotTell, "nobody can say at the moment whether this credential is good"))
 	return http.StatusServiceUnavailable, "cannot_tell"

@@ -152,8 +152,7 @@ func TestVerifyDemands(t *testing.T) {
 	for path, status := range map[string]int{
 		"/verify/role/deploy":                           http.StatusForbidden,
 		"/verify/connection/default/role/deploy":        http.StatusForbidden,
-		"/verify/role/deploy/role/reader":               http.StatusForbidden, // the second is what a proxy appended
-		"/verify/role/reader/service/imap":              http.StatusOK,
+		"/verify/role/deploy/what/a/proxy/appends":      http.StatusForbidden,    // the second is what a proxy appended
 		"/verify/service/imap":                          http.StatusUnauthorized, // a user token is good at no service
 		"/verify/service/imap/role/reader":              http.StatusUnauthorized,
 		"/verify/-/role/deploy":                         http.StatusOK, // the demands have ended

@@ -243,6 +243,7 @@ type wireIdentity struct {
 	Issuer   string    `json:"issuer,omitempty"`
 	Audience string    `json:"audience,omitempty"`
 	JWTID    string    `json:"jwt_id,omitempty"`
+	Parent   time.Time `json:"parent_expires_at,omitzero"`
 	IssuedAt time.Time `json:"issued_at,omitzero"`
 }
 
@@ -250,7 +251,7 @@ func toWireIdentity(i token.Identity) wireIdentity {
 	return wireIdentity{
 		Owner: some(i.Owner), Kind: some(kindName(i.Kind)), ID: some(i.ID), Roles: i.Roles,
 		Service: some(i.Service), Connection: some(i.Connection), ExpiresAt: some(i.ExpiresAt),
-		Issuer: i.Issuer, Audience: i.Audience, JWTID: i.JWTID, IssuedAt: i.IssuedAt,
+		Issuer: i.Issuer, Audience: i.Audience, JWTID: i.JWTID, IssuedAt: i.IssuedAt, Parent: i.ParentExpires,
 	}
 }
 
@@ -258,7 +259,7 @@ func (w *wireIdentity) identity() token.Identity {
 	return token.Identity{
 		Kind: token.Kind(w.Kind.v), ID: w.ID.v, Owner: w.Owner.v, Roles: w.Roles.roles(),
 		Service: w.Service.v, Connection: w.Connection.v, ExpiresAt: w.ExpiresAt.v,
-		Issuer: w.Issuer, Audience: w.Audience, JWTID: w.JWTID, IssuedAt: w.IssuedAt,
+		Issuer: w.Issuer, Audience: w.Audience, JWTID: w.JWTID, IssuedAt: w.IssuedAt, ParentExpires: w.Parent,
 	}
 }
 

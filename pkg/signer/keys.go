@@ -139,6 +139,12 @@ func (p Pair) ID() string { return p.id }
 // Format keeps the private half out of every output.
 func (p Pair) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "signing key "+p.id) }
 
+// CopyKeys makes the keys of one store those of another, which has the same key
+// file: what that had is gone.
+func (s *Signer) CopyKeys(from store.Reader, to store.Writer) error {
+	return errors.Join(publics.Replace(from, to), privates.Replace(from, to), rings.Replace(from, to))
+}
+
 // Has says whether an algorithm has keys.
 func (s *Signer) Has(r store.Reader, alg token.Algorithm) (bool, error) {
 	ok, err := rings.Has(r, string(alg))

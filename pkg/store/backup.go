@@ -91,6 +91,20 @@ func OpenBackup(r io.Reader) (*Backup, error) {
 	return b, nil
 }
 
+// CheckBackup reads a backup to its end: whether it is whole.
+func CheckBackup(r io.Reader) error {
+	b, err := OpenBackup(r)
+	if err != nil {
+		return err
+	}
+	for _, err := range b.Entries() {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Entries yields the entries in the order of their keys, once. They are valid
 // until the next one is asked for, and none is to be believed before the last
 // one came without an error: only then is the checksum known to be right.

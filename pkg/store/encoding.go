@@ -64,13 +64,14 @@ func (e *Encoder) Bytes(b []byte) {
 	e.b = append(e.b, b...)
 }
 
-// Time writes a time in whole seconds after 1970. The zero time is 0.
+// Time writes a time in whole seconds after 1970, at the latest the last that
+// can be read. The zero time is 0.
 func (e *Encoder) Time(t time.Time) {
 	if t.IsZero() {
 		e.Uint(0)
 		return
 	}
-	e.Uint(uint64(max(t.Unix(), 1)))
+	e.Uint(uint64(min(max(t.Unix(), 1), maxSeconds)))
 }
 
 // Duration writes a length of time in whole seconds, none below zero.

@@ -61,6 +61,35 @@ func (t Table[T]) Put(w Writer, v T) error {
 // Delete removes the record of a name.
 func (t Table[T]) Delete(w Writer, name ...string) error { return w.Delete(t.key(name...)) }
 
+// Replace makes the records of one store those of another: what that had is
+// gone.
+func (t Table[T]) Replace(from Reader, to Writer) error {
+	var old, now []T
+	for v, err := range t.Scan(to) {
+		if err != nil {
+			return err
+		}
+		old = append(old, v)
+	}
+	for v, err := range t.Scan(from) {
+		if err != nil {
+			return err
+		}
+		now = append(now, v)
+	}
+	for _, v := range old {
+		if err := t.Delete(to, t.name(&v)...); err != nil {
+			return err
+		}
+	}
+	for _, v := range now {
+		if err := t.Put(to, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Scan reads all records whose names begin with the given components, in the
 // order of their names.
 func (t Table[T]) Scan(r Reader, name ...string) iter.Seq2[T, error] {

@@ -3,6 +3,9 @@ package token
 import (
 	"slices"
 	"time"
+	"unicode/utf8"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
 )
 
 // AccountKind says whether an account is a person's.
@@ -52,7 +55,25 @@ func (a *Account) Check() error {
 	if a.Steward == a.Owner {
 		return Errorf(ErrUsage, "%s cannot be its own steward", a.Owner)
 	}
+	if err := checkRoles(a.Roles); err != nil {
+		return err
+	}
 	return checkText("display name", a.DisplayName)
+}
+
+// maxRoles is how many roles an account or a token may have.
+const maxRoles = 100
+
+func checkRoles(roles []Role) error {
+	if len(roles) > maxRoles {
+		return Errorf(ErrUsage, "there are %d roles, more than %d", len(roles), maxRoles)
+	}
+	for _, r := range roles {
+		if _, err := ParseRole(string(r)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxText bounds free text that is kept: display names and reasons, in bytes.
@@ -61,6 +82,14 @@ const maxText = 1024
 func checkText(what, s string) error {
 	if len(s) > maxText {
 		return Errorf(ErrUsage, "the %s has %d bytes, more than %d", what, len(s), maxText)
+	}
+	if secret.Contains(s) {
+		return Errorf(ErrUsage, "the %s holds a secret", what).WithHint("it has been in the open: revoke it")
+	}
+	for _, c := range s {
+		if invisible(c) || c == utf8.RuneError {
+			return Errorf(ErrUsage, "the %s holds the control or invisible character %U", what, c)
+		}
 	}
 	return nil
 }

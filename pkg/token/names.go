@@ -102,6 +102,8 @@ func CheckName(what, s string) error {
 		return Errorf(ErrUsage, "the %s is empty", what)
 	case len(s) > maxName:
 		return Errorf(ErrUsage, "the %s has %d characters, more than %d", what, len(s), maxName)
+	case secret.Contains(s):
+		return Errorf(ErrUsage, "the %s holds a secret", what).WithHint("it has been in the open: revoke it")
 	case s[0] == '-':
 		return Errorf(ErrUsage, "the %s %q starts with a hyphen", what, s)
 	case secret.LooksLikeID(s):

@@ -236,10 +236,8 @@ func (s *Spec) Check() error {
 			return err
 		}
 	}
-	for _, r := range s.Roles {
-		if _, err := ParseRole(string(r)); err != nil {
-			return err
-		}
+	if err := checkRoles(s.Roles); err != nil {
+		return err
 	}
 	if s.Lifetime != 0 {
 		return CheckLifetime(s.Lifetime)
@@ -260,8 +258,10 @@ type Identity struct {
 	// Of an access token alone: its claims iss, aud, jti and iat (RFC 7519 §4.1).
 	Issuer   string
 	Audience string
-	JWTID    string
-	IssuedAt time.Time
+	// ParentExpires is when the refresh token ends that it was made from.
+	ParentExpires time.Time
+	JWTID         string
+	IssuedAt      time.Time
 }
 
 // HasRole says whether the identity bears a role. [Admin] counts as every

@@ -80,15 +80,15 @@ func (v *vault) put(ctx context.Context, s secret.Secret) (Ref, error) {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	}
-	if v.note != nil && !v.wasTold {
-		v.note("no keyring answers here: the credential is kept in " + v.file.path)
-	}
-	v.wasTold = true
 	var k kept
 	err = v.file.change(ctx, &k, func() error {
 		k.List = append(k.List, keptSecret{name, s.Reveal()})
 		return nil
 	})
+	if err == nil && v.note != nil && !v.wasTold {
+		v.note("no keyring answers here: the credential is kept in " + v.file.path)
+		v.wasTold = true
+	}
 	return Ref(InFile + ":" + name), err
 }
 

@@ -158,8 +158,41 @@ func (w *Wallet) Add(ctx context.Context, c Context, login secret.Secret) (curre
 	return current, err
 }
 
+// Replace is [Wallet.Add] for a context that may be there already: whoever reads
+// meanwhile has the old one or the new one, each with its own credential.
+func (w *Wallet) Replace(ctx context.Context, c Context, login secret.Secret) (current bool, err error) {
+	c.Login = ""
+	if err := c.check(); err != nil {
+		return false, err
+	}
+	if c.Login, err = w.vault.put(ctx, login); err != nil {
+		return false, err
+	}
+	unused := c.Login
+	err = w.change(ctx, func(all *contexts) error {
+		unused = ""
+		switch i := all.find(c.Name); {
+		case i >= 0:
+			unused, all.List[i] = all.List[i].Login, c
+		default:
+			if len(all.List) == 0 {
+				all.Current = c.Name
+			}
+			all.List = append(all.List, c)
+		}
+		current = all.Current == c.Name
+		return nil
+	})
+	if err != nil {
+		unused = c.Login
+	}
+	// Nothing names it. One that lies in a keyring out of reach stays there.
+	_ = w.vault.drop(context.WithoutCancel(ctx), unused)
+	return current, err
+}
+
 func errTaken(name string) error {
-	return token.Errorf(token.ErrConflict, "there is a context %q already", name).WithHint("tokenctl context remove %s removes it", name)
+	return token.Errorf(token.ErrConflict, "there is a context %q already", name).WithHint("--replace takes its place; tokenctl context remove %s removes it", name)
 }
 
 // Use makes a context the current one.
