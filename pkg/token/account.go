@@ -3,7 +3,6 @@ package token
 import (
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
 )
@@ -85,11 +84,6 @@ func checkText(what, s string) error {
 	}
 	if secret.Contains(s) {
 		return Errorf(ErrUsage, "the %s holds a secret", what).WithHint("it has been in the open: revoke it")
-	}
-	for _, c := range s {
-		if invisible(c) || c == utf8.RuneError {
-			return Errorf(ErrUsage, "the %s holds the control or invisible character %U", what, c)
-		}
 	}
 	return nil
 }
