@@ -31,10 +31,11 @@ var layers = []layer{
 	{name: "store/storetest", ours: "store token", outside: suite},
 
 	{name: "audit", ours: "token store keyfile"},
-	{name: "directory", ours: "token"},
-	{name: "directory/list", ours: "token directory"},
+	{name: "directory", ours: "secret token"},
+	{name: "directory/list", ours: "secret token directory"},
+	{name: "directory/directorytest", ours: "secret token directory", outside: suite},
 	{name: "provision", ours: "token store"},
-	{name: "ldap", ours: "directory provision token", outside: "github.com/go-ldap/ldap/v3"},
+	{name: "ldap", ours: "secret directory provision token", outside: "github.com/go-ldap/ldap/v3"},
 	{name: "idp", ours: "token", outside: "github.com/coreos/go-oidc/v3 golang.org/x/oauth2 github.com/go-jose/go-jose/v4 golang.org/x/time"},
 	{name: "signer", ours: "token keyfile store", outside: "github.com/go-jose/go-jose/v4"},
 

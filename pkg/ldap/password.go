@@ -1,0 +1,37 @@
+package ldap
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
+)
+
+// maxPassword bounds the file of a password, in bytes.
+const maxPassword = 4096
+
+// readPassword reads a password from a file that only we can read. One line
+// break at its end is not part of it.
+func readPassword(path string) (none secret.Secret, err error) {
+	f, err := openPrivately(path)
+	if err != nil {
+		return none, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPassword+1))
+	if err != nil {
+		return none, err
+	}
+	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+	switch {
+	case len(text) == 0:
+		return none, fmt.Errorf("%s is empty", path)
+	case len(text) > maxPassword:
+		return none, fmt.Errorf("%s is longer than %d bytes", path, maxPassword)
+	case bytes.ContainsAny(text, "\r\n\x00"):
+		return none, errors.New(path + " holds more than one line")
+	}
+	return secret.FromText(string(text)), nil
+}
