@@ -90,6 +90,9 @@ func (d *Directory) dial(ctx context.Context) (*conn, error) {
 	encrypted := tls.Client(raw, d.tls)
 	if err := encrypted.HandshakeContext(limited); err != nil {
 		raw.Close()
+		if limited.Err() != nil {
+			err = context.Cause(limited)
+		}
 		return nil, d.cannotTell("TLS failed: %w", err)
 	}
 	c := &conn{goldap.NewConn(encrypted, true), raw}

@@ -178,6 +178,22 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// The server finds u1 under names that it takes for the same and we do not. Who
+// is asked about beside them has an answer of their own.
+func TestLooseMatch(t *testing.T) {
+	s := slapd.Start(t, slapd.Options{People: 2})
+	for _, d := range []*Directory{open(t, options(s)), open(t, options(s), withCanary)} {
+		verdicts, err := d.Presence(t.Context(), []token.Owner{owner("\uff551"), owner("u3"), owner("u2")})
+		must(t, err)
+		if v := verdicts[0]; v.State != directory.CannotTell || !strings.Contains(v.Why, "uid is another") {
+			t.Errorf("%s is %s: %s", v.Owner, v.State, v.Why)
+		}
+		if verdicts[1].State != directory.Absent || verdicts[2].State != directory.Present {
+			t.Errorf("beside it: %s, %s", verdicts[1].State, verdicts[2].State)
+		}
+	}
+}
+
 func TestDisabled(t *testing.T) {
 	s := slapd.Start(t, slapd.Options{Config: `attributetype ( 1.2.840.113556.1.4.8 NAME 'userAccountControl' EQUALITY integerMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
 attributetype ( 2.16.840.1.113730.3.1.610 NAME 'nsAccountLock' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )

@@ -188,7 +188,7 @@ func (d *Directory) Authenticate(ctx context.Context, name string, password secr
 // person whom it stands for.
 func (d *Directory) authenticateByDN(ctx context.Context, owner token.Owner, password secret.Secret) (directory.Identity, error) {
 	none := directory.Identity{}
-	dn := d.userAttr + "=" + goldap.EscapeDN(owner.Name) + "," + d.userRest
+	dn := d.userDN(owner.Name)
 	c, err := d.bindAs(ctx, dn, password)
 	if err != nil {
 		return none, err
@@ -217,6 +217,11 @@ func (d *Directory) authenticateByDN(ctx context.Context, owner token.Owner, pas
 		return none, err
 	}
 	return v.Identity, nil
+}
+
+// userDN is where the person of a canonical name is.
+func (d *Directory) userDN(name string) string {
+	return d.userAttr + "=" + goldap.EscapeDN(name) + "," + d.userRest
 }
 
 // mayLogIn refuses whoever is not there, disabled, or has more than one name:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -90,26 +91,16 @@ var errLimit = errors.New("size limit")
 // one search there is no telling the one without the other. The error is
 // token.ErrCannotTell, and wraps errLimit if fewer names may do.
 func (d *Directory) ask(ctx context.Context, names []string) (a answer, err error) {
-	a.people = make(map[string][]person, len(names)+1)
-	var filter strings.Builder
-	filter.WriteString("(|")
-	add := func(name string) {
-		if _, asked := a.people[name]; !asked {
-			a.people[name] = nil
-			filter.WriteString(strings.ReplaceAll(d.filter, "{name}", goldap.EscapeFilter(name)))
-		}
-	}
-	for _, name := range names {
-		add(name)
-	}
 	if !d.canary.IsZero() {
-		add(d.canary.Name)
+		names = append(slices.Clip(names), d.canary.Name)
 	}
-	filter.WriteString(")")
-
+	a.people = make(map[string][]person, len(names))
+	for _, name := range names {
+		a.people[name] = nil
+	}
 	var result *goldap.SearchResult
 	err = d.pool.with(ctx, func(c *conn) (err error) {
-		result, err = d.search(ctx, c, d.base, d.scope, filter.String(), 2*len(a.people), d.attributes())
+		result, err = d.search(ctx, c, d.base, d.scope, d.anyOf(names), 2*len(a.people), d.attributes())
 		return err
 	})
 	if err != nil {
@@ -125,6 +116,17 @@ func (d *Directory) ask(ctx context.Context, names []string) (a answer, err erro
 		return a, d.noCanary(a)
 	}
 	return a, nil
+}
+
+// anyOf is the filter that finds people by canonical names.
+func (d *Directory) anyOf(names []string) string {
+	var b strings.Builder
+	b.WriteString("(|")
+	for _, name := range names {
+		b.WriteString(strings.ReplaceAll(d.filter, "{name}", goldap.EscapeFilter(name)))
+	}
+	b.WriteString(")")
+	return b.String()
 }
 
 func (a *answer) add(p person) {

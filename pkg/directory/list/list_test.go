@@ -149,3 +149,33 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// Every line is a comment, a canonical name, or the end of it all.
+func FuzzList(f *testing.F) {
+	for _, text := range []string{"alice\nbob # boss\n", "\ufeff# x\r\nA b\r\n", "a", "\n\n", "a#\n#a\n", "\x00\n", "\u00e9\ne\u0301\n"} {
+		f.Add(text)
+	}
+	path := filepath.Join(f.TempDir(), "staff.txt")
+	f.Fuzz(func(t *testing.T, text string) {
+		write(t, path, text)
+		d := open(t, path, "")
+		var owners []token.Owner
+		for line := range strings.Lines(text) {
+			if o, err := d.Canonical(strings.TrimSpace(line)); err == nil && !strings.Contains(line, "#") {
+				owners = append(owners, o)
+			}
+		}
+		verdicts, err := d.Presence(t.Context(), owners)
+		if err != nil {
+			if !errors.Is(err, token.ErrCannotTell) || len(verdicts) > 0 {
+				t.Fatalf("%q: %v (%v)", text, verdicts, err)
+			}
+			return
+		}
+		for _, v := range verdicts {
+			if v.State != directory.Present {
+				t.Errorf("%q: %q is %s: %s", text, v.Owner.Name, v.State, v.Why)
+			}
+		}
+	})
+}
