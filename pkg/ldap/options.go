@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -102,8 +101,15 @@ func (d *Directory) prepareServer() (err error) {
 	return err
 }
 
-// attribute is an attribute description of RFC 4512 §2.5, without options.
-var attribute = regexp.MustCompile(`^(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+)$`)
+// isAttribute reports whether s may name an attribute: a word or an OID, RFC
+// 4512 §2.5, without options. It is no regular expression, which every start of
+// tokenctl would compile.
+func isAttribute(s string) bool {
+	other := func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.')
+	}
+	return s != "" && s[0] != '-' && s[0] != '.' && !strings.ContainsFunc(s, other)
+}
 
 func (d *Directory) preparePeople() error {
 	o := &d.o
@@ -113,7 +119,7 @@ func (d *Directory) preparePeople() error {
 		if o.BaseDN != "" || o.UserFilter != "" {
 			return d.usage("user_dn stands in the place of base_dn and user_filter")
 		}
-		if !attribute.MatchString(rdn) {
+		if !isAttribute(rdn) {
 			return d.usage("the user_dn %q is not ATTRIBUTE={name},REST", o.UserDN)
 		}
 		o.IDAttribute = cmp.Or(o.IDAttribute, rdn)
@@ -126,7 +132,7 @@ func (d *Directory) preparePeople() error {
 	o.IDAttribute = cmp.Or(o.IDAttribute, "uid")
 	d.filter = cmp.Or(o.UserFilter, "("+o.IDAttribute+"={name})")
 	for _, a := range []string{o.IDAttribute, o.EntryIDAttribute} {
-		if !attribute.MatchString(a) {
+		if !isAttribute(a) {
 			return d.usage("%q is not an attribute", a)
 		}
 	}
