@@ -224,6 +224,10 @@ func (l *Local) maintainAll(ctx context.Context) {
 // answer.
 func (l *Local) flush(ctx context.Context, tick bool) error {
 	uses, entries := l.noted.take(l.clock(), tick)
+	return errors.Join(l.flushUses(ctx, uses), l.flushRefusals(ctx, entries))
+}
+
+func (l *Local) flushUses(ctx context.Context, uses map[token.ID]token.Use) error {
 	ids := slices.SortedFunc(maps.Keys(uses), token.ID.Compare)
 	for batch := range slices.Chunk(ids, l.store.Limit()/2) {
 		err := l.write(ctx, func(w store.Writer) error {
@@ -244,6 +248,10 @@ func (l *Local) flush(ctx context.Context, tick bool) error {
 			return token.Errorf(token.ErrCannotTell, "last uses could not be noted: %w", err)
 		}
 	}
+	return nil
+}
+
+func (l *Local) flushRefusals(ctx context.Context, entries []audit.Entry) error {
 	for batch := range slices.Chunk(entries, auditBatch) {
 		if err := l.write(ctx, func(w store.Writer) error { return l.log.Append(w, batch...) }); err != nil {
 			return token.Errorf(token.ErrCannotTell, "refusals could not be noted: %w", err)

@@ -180,6 +180,28 @@ func TestServingSamplesRefusals(t *testing.T) {
 	})
 }
 
+// A credential that is good, but not here, was tried all the same.
+func TestServingSamplesMisuse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := serve(t, memory.New())
+		r := v.generate(t, token.Spec{Kind: token.Refresh})
+		for why, p := range map[authority.Reason]authority.Presented{
+			authority.WrongKind:   {Credential: r.Secret, Kinds: []token.Kind{token.User}},
+			authority.MissingRole: {Credential: r.Secret, Role: "deploy"},
+			authority.Malformed:   {Credential: secret.FromText("garbage")},
+		} {
+			p.CountsAsUse = true
+			if _, err := v.local.Verify(t.Context(), p); !errors.Is(err, token.ErrRefused) {
+				t.Errorf("%s: %v", why, err)
+			}
+		}
+		v.stop()
+		if log := v.audit(t, "credential.refused"); len(log) != 3 {
+			t.Errorf("the log has %+v", log)
+		}
+	})
+}
+
 // What a caller may not do is in the log within moments, with who it was.
 func TestServingAuditsDeniedAccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -25,6 +25,14 @@ var nobody = &known{account: &token.Account{}}
 
 // Verify implements [Verifier].
 func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error) {
+	id, err := l.verify(ctx, p)
+	if p.CountsAsUse {
+		l.noteRefusal(err, p.From)
+	}
+	return id, err
+}
+
+func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error) {
 	c, err := parseCredential(p.Credential)
 	if err != nil {
 		return token.Identity{}, err
@@ -38,9 +46,6 @@ func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error)
 	}
 	v, err := l.judge(ctx, c)
 	if err != nil {
-		if p.CountsAsUse {
-			l.noteRefusal(err, p.From)
-		}
 		return token.Identity{}, err
 	}
 	if p.Connection != "" && c.kind == token.Access && v.identity.Connection != p.Connection {

@@ -290,6 +290,7 @@ func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return token.Errorf(token.ErrCannotTell, "there is no room for a backup: %w", err)
 	}
+	os.Remove(spool.Name()) // at once, where that can be: a crash leaves nothing
 	defer os.Remove(spool.Name())
 	defer spool.Close()
 	if err := s.Backup(r.Context(), spool); err != nil {

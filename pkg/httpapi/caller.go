@@ -35,18 +35,29 @@ var callerKinds = []token.Kind{token.User, token.Access}
 
 // caller is who asks.
 func (h *handler) caller(r *http.Request) (authority.Caller, error) {
+	if peer, is := peerOf(r); is {
+		h.callerIs(r, peer)
+		return peer, nil
+	}
 	c, _, err := h.identify(r, plainBasic)
 	return c, err
 }
 
+// peerOf is who is at the other end of the local socket, unless the request has
+// a credential.
+func peerOf(r *http.Request) (authority.Caller, bool) {
+	peer, is := r.Context().Value(peerKey{}).(authority.Caller)
+	return peer, is && r.Header.Get("Authorization") == ""
+}
+
 // identify is who asks, and with which roles.
 func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller, roles []token.Role, err error) {
-	credential, err := presented(r, h.Limits.Bearer, basic)
-	peer, isPeer := r.Context().Value(peerKey{}).(authority.Caller)
-	if errors.Is(err, errNoCredential) && isPeer {
+	if peer, is := peerOf(r); is {
 		h.callerIs(r, peer)
-		return peer, []token.Role{token.Admin}, nil
+		me, err := h.Rules.As(peer).WhoAmI(r.Context())
+		return peer, me.Roles, err
 	}
+	credential, err := presented(r, h.Limits.Bearer, basic)
 	if err != nil {
 		return c, nil, errUnknownCaller
 	}

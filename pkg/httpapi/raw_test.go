@@ -2,16 +2,19 @@ package httpapi_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/httpapi"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -136,4 +139,22 @@ func TestSuspendUntilNever(t *testing.T) {
 		s.wants(until, s.postRaw("/api/v1/tokens/"+id+"/suspend", s.of("alice"), "application/json", `{"until":"`+until+`"}`), http.StatusBadRequest)
 	}
 	s.wants("the list", s.get("/api/v1/tokens?all_owners=true", s.of("admin")), http.StatusOK)
+}
+
+// Whoever is at the local socket has the rights that they have, and no others.
+func TestPeersHaveTheirOwnRights(t *testing.T) {
+	s := newSite(t)
+	for name, want := range map[string]string{"alice": `{"active":false}`, "proxy": `"active":true`, "root": `"active":true`} {
+		h := httptest.NewUnstartedServer(httpapi.NewHandler(httpapi.Options{Rules: s.local}))
+		h.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+			return httpapi.WithPeer(ctx, authority.Caller{Owner: owner(name), FileOwner: name == "root"})
+		}
+		h.Start()
+		s.URL = h.URL
+		got := s.post("/oauth2/introspect", "", "token", s.users["bob"].Secret.Reveal())
+		h.Close()
+		if got.status != http.StatusOK || !strings.Contains(got.body, want) {
+			t.Errorf("%s asks about bob's token: %d %s", name, got.status, got.body)
+		}
+	}
 }
