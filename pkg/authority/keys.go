@@ -45,36 +45,29 @@ func (s *session) RotateSigning(ctx context.Context, a token.Algorithm) (key Key
 	if _, err := token.ParseAlgorithm(string(a)); err != nil {
 		return Key{}, err
 	}
-	if err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "rotate keys", token.Admin) }); err != nil {
-		return Key{}, err
-	}
-	// The first keys of an algorithm are new enough.
-	installed, err := s.installKeys(ctx, a)
+	has := false
+	err = s.view(ctx, func(r store.Reader) (err error) {
+		if err := s.needs(r, "rotate keys", token.Admin); err != nil {
+			return err
+		}
+		has, err = s.signer.Has(r, a)
+		return err
+	})
 	if err != nil {
 		return Key{}, err
 	}
-	if installed {
-		return s.activeKey(ctx, a)
-	}
+	// Made outside of the transaction, for it may take long.
 	next, err := s.signer.Generate(a, s.clock())
+	var first *signer.Pair
+	if err == nil && !has {
+		first, err = s.signer.Generate(a, s.clock())
+	}
 	if err != nil {
 		return Key{}, err
 	}
 	err = s.once(ctx, func(c *change) (string, error) {
-		if err := c.by.needs(c, "rotate keys", token.Admin); err != nil {
-			return "", err
-		}
-		p, err := policy(c)
-		if err != nil {
-			return "", err
-		}
-		active, err := s.signer.Rotate(c, next, c.now, p.LongestAccessLifetime)
-		if err != nil {
-			return "", err
-		}
-		key = signingKey(active)
-		c.note(audit.Entry{Action: "key.rotate", Object: active.ID, Detail: string(a)})
-		return active.ID, nil
+		key, err = c.rotate(a, first, next)
+		return key.ID, err
 	}, func(c *change, first string) error {
 		keys, err := s.signer.List(c)
 		for _, k := range keys {
@@ -88,17 +81,28 @@ func (s *session) RotateSigning(ctx context.Context, a token.Algorithm) (key Key
 	return key, err
 }
 
-func (s *session) activeKey(ctx context.Context, a token.Algorithm) (key Key, err error) {
-	err = s.view(ctx, func(r store.Reader) error {
-		keys, err := s.signer.List(r)
-		for _, k := range keys {
-			if k.Algorithm == a && k.State == signer.Active {
-				key = signingKey(k)
-			}
+// rotate takes the next signing key into use and puts another behind it. Of an
+// algorithm that has none yet, the first is new enough.
+func (c *change) rotate(a token.Algorithm, first, next *signer.Pair) (Key, error) {
+	if err := c.by.needs(c, "rotate keys", token.Admin); err != nil {
+		return Key{}, err
+	}
+	if first != nil {
+		installed, err := c.install(first, next)
+		if err != nil || installed {
+			return Key{Use: "sign", ID: first.ID(), Algorithm: a, State: signer.Active, CreatedAt: c.now}, err
 		}
-		return err
-	})
-	return key, err
+	}
+	p, err := policy(c)
+	if err != nil {
+		return Key{}, err
+	}
+	active, err := c.by.signer.Rotate(c, next, c.now, p.LongestAccessLifetime)
+	if err != nil {
+		return Key{}, err
+	}
+	c.note(audit.Entry{Action: "key.rotate", Object: active.ID, Detail: string(a)})
+	return signingKey(active), nil
 }
 
 // RotateKeyFile implements [Keys].

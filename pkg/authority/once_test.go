@@ -78,6 +78,15 @@ func TestOnce(t *testing.T) {
 			t.Errorf("RotateSigning: %+v, %v, want %s", other, err, key.ID)
 		}
 
+		// The first keys of an algorithm, too, are made once.
+		key, err = as("root", "a key for the first keys", 7).RotateSigning(t.Context(), token.ES256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, err := as("root", "a key for the first keys", 7).RotateSigning(t.Context(), token.ES256); err != nil || other.ID != key.ID {
+			t.Errorf("RotateSigning: %+v, %v, want %s", other, err, key.ID)
+		}
+
 		// What was made and removed is not made again.
 		if err := v.root.Delete(t.Context(), []token.Ref{{ID: first.Token.ID}}); err != nil {
 			t.Fatal(err)
