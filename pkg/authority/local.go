@@ -321,9 +321,9 @@ func (s *session) rights(r store.Reader) ([]token.Role, error) {
 		return nil, err
 	}
 	if s.caller.Narrowed {
-		return token.IntersectRoles(s.caller.Roles, a.Roles), nil
+		return token.IntersectRoles(s.caller.Roles, a.AllRoles()), nil
 	}
-	return a.Roles, nil
+	return a.AllRoles(), nil
 }
 
 // needs refuses a caller who has none of the roles.

@@ -107,10 +107,10 @@ func (l *Local) judgeSecret(ctx context.Context, c credential, v *verdict) error
 	}
 	v.identity = token.Identity{
 		Kind: rec.Kind, ID: rec.ID, Owner: rec.Owner, Service: rec.Service,
-		Connection: rec.Connection, ExpiresAt: rec.ExpiresAt, Roles: a.Roles,
+		Connection: rec.Connection, ExpiresAt: rec.ExpiresAt, Roles: a.AllRoles(),
 	}
 	if rec.Kind == token.Refresh {
-		v.identity.Roles = token.IntersectRoles(rec.Roles, a.Roles)
+		v.identity.Roles = token.IntersectRoles(rec.Roles, a.AllRoles())
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (l *Local) judgeAccess(ctx context.Context, jwt string) (v verdict, err err
 		ParentExpires: v.of.record.ExpiresAt,
 		Issuer:        k.claims.Issuer, Audience: k.claims.Audience, JWTID: k.claims.ID, IssuedAt: k.claims.IssuedAt,
 		// What the owner has lost since is lost here too.
-		Roles: token.IntersectRoles(k.claims.Roles, k.parent.account.Roles),
+		Roles: token.IntersectRoles(k.claims.Roles, k.parent.account.AllRoles()),
 	}
 	return v, nil
 }

@@ -129,7 +129,7 @@ func (t Table[T]) unmarshal(key, value []byte, v *T) error {
 }
 
 // Accounts are the accounts by realm and name.
-var Accounts = NewTable("account", 1,
+var Accounts = NewTable("account", 2,
 	func(a *token.Account) []string { return []string{a.Owner.Realm, a.Owner.Name} },
 	func(e *Encoder, a *token.Account) {
 		e.Owner(a.Owner)
@@ -141,6 +141,11 @@ var Accounts = NewTable("account", 1,
 		e.Time(a.CreatedAt)
 		e.Owner(a.CreatedBy)
 		e.Uint(a.Revision)
+		e.String(a.EntryID)
+		e.Roles(a.DirectoryRoles)
+		e.Time(a.RolesAt)
+		e.Bytes(a.Password)
+		e.Uint(uint64(a.WrongPasswords))
 	},
 	func(d *Decoder, a *token.Account) {
 		a.Owner = d.Owner()
@@ -152,6 +157,14 @@ var Accounts = NewTable("account", 1,
 		a.CreatedAt = d.Time()
 		a.CreatedBy = d.Owner()
 		a.Revision = d.Uint()
+		if d.Version < 2 { // of a time without directories and passwords
+			return
+		}
+		a.EntryID = d.String()
+		a.DirectoryRoles = d.Roles()
+		a.RolesAt = d.Time()
+		a.Password = d.Bytes()
+		a.WrongPasswords = int(d.Uint())
 	})
 
 // Connections are the connections by name.

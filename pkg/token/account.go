@@ -35,12 +35,28 @@ type Account struct {
 	Disabled    bool  // refuses all of the owner's tokens at once
 	CreatedAt   time.Time
 	CreatedBy   Owner
-	Revision    uint64
+	// EntryID is what the owner's directory calls this person for ever: whoever
+	// has the name under another one is another person. Empty: never learnt.
+	EntryID string
+	// DirectoryRoles are the roles that the directory gave, at RolesAt.
+	DirectoryRoles []Role
+	RolesAt        time.Time
+	// Password checks the password of a local account; nil: it has none. It is
+	// never shown.
+	Password secret.Verifier
+	// WrongPasswords counts the wrong old passwords in a row.
+	WrongPasswords int
+	Revision       uint64
 }
 
-// HasRole says whether the account has a role. [Admin] counts as every role.
-func (a *Account) HasRole(r Role) bool {
-	return slices.Contains(a.Roles, r) || slices.Contains(a.Roles, Admin)
+// AllRoles are the roles of the account, whoever gave them, sorted.
+func (a *Account) AllRoles() []Role {
+	if len(a.DirectoryRoles) == 0 {
+		return a.Roles
+	}
+	all := slices.Concat(a.Roles, a.DirectoryRoles)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // Check says what is wrong with the account as such.

@@ -196,9 +196,9 @@ func TestHasRole(t *testing.T) {
 		held []token.Role
 		want bool
 	}{{nil, false}, {[]token.Role{"reader"}, false}, {[]token.Role{"reader", "writer"}, true}, {[]token.Role{token.Admin}, true}, {[]token.Role{token.Auditor}, false}} {
-		identity, account := token.Identity{Roles: c.held}, token.Account{Roles: c.held}
-		if identity.HasRole("writer") != c.want || account.HasRole("writer") != c.want {
-			t.Errorf("%v has the role writer: %t, %t, want %t", c.held, identity.HasRole("writer"), account.HasRole("writer"), c.want)
+		identity := token.Identity{Roles: c.held}
+		if identity.HasRole("writer") != c.want {
+			t.Errorf("%v has the role writer: %t, want %t", c.held, identity.HasRole("writer"), c.want)
 		}
 	}
 }
