@@ -122,7 +122,13 @@ func (s *session) Account(ctx context.Context, o token.Owner) (a token.Account, 
 		a, err = account(r, o)
 		return err
 	})
-	return a, err
+	return shown(a), err
+}
+
+// shown is an account without what nobody is shown.
+func shown(a token.Account) token.Account {
+	a.HasPassword, a.Password = len(a.Password) > 0, nil
+	return a
 }
 
 // ListAccounts implements [Accounts].
@@ -141,7 +147,11 @@ func (s *session) ListAccounts(ctx context.Context, realm string, after token.Ow
 		if !after.IsZero() {
 			from = []string{after.Realm, after.Name}
 		}
-		store.Accounts.PagesAfter(ctx, s.store, from, under...)(yield)
+		for a, err := range store.Accounts.PagesAfter(ctx, s.store, from, under...) {
+			if !yield(shown(a), err) {
+				return
+			}
+		}
 	}
 }
 
@@ -168,6 +178,10 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 		}
 		now = a // fn may run again: the request stays as it is
 		now.CreatedAt, now.CreatedBy, now.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
+		now.EntryID, now.DirectoryRoles, now.RolesAt = was.EntryID, was.DirectoryRoles, was.RolesAt
+		if now.Password, now.WrongPasswords = was.Password, was.WrongPasswords; !a.Disabled {
+			now.WrongPasswords = 0
+		}
 		action, detail := "account.set", accountText(&now)
 		switch {
 		case a.Disabled && !was.Disabled:
@@ -178,7 +192,7 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 		c.noteAccount(action, &now, detail)
 		return store.Accounts.Put(c, now)
 	})
-	return now, err
+	return shown(now), err
 }
 
 // DeleteAccount implements [Accounts].

@@ -153,6 +153,10 @@ type Accounts interface {
 	SetAccount(ctx context.Context, a token.Account) (token.Account, error)
 	// DeleteAccount revokes the owner's tokens, then removes the account.
 	DeleteAccount(ctx context.Context, o token.Owner) error
+	// SetPassword gives a local account a password; zero is the caller's own.
+	// Whoever has one must show it: the eleventh wrong one in a row disables the
+	// account. For others it needs tokenctl:admin, and no old one.
+	SetPassword(ctx context.Context, o token.Owner, old, fresh secret.Secret) error
 }
 
 // Connections keeps the OAuth settings of tenants. Needs tokenctl:admin;

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/directory"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/signer"
@@ -29,6 +30,8 @@ type Options struct {
 	Now func() time.Time
 	// Serving says that this process alone has the store and calls [Local.Run].
 	Serving bool
+	// Directories know the owners of their realms.
+	Directories []directory.Directory
 	// Warn hears of what failed without changing an answer, such as writing
 	// the time of a last use. Nil: nobody does.
 	Warn func(error)
@@ -51,6 +54,9 @@ type Local struct {
 	ready  atomic.Bool // the key file belongs to the store
 	wrote  atomic.Bool
 
+	directories map[string]directory.Directory // by realm
+	attempts    attempts
+
 	serving bool
 	unsure  chan error // has room for one
 }
@@ -63,8 +69,13 @@ func New(o Options) *Local {
 	if o.Warn == nil {
 		o.Warn = func(error) {}
 	}
+	directories := map[string]directory.Directory{}
+	for _, d := range o.Directories {
+		directories[d.Realm()] = d
+	}
 	return &Local{
-		store: o.Store, keys: o.Keys, owner: o.Owner, now: o.Now, warn: o.Warn,
+		directories: directories,
+		store:       o.Store, keys: o.Keys, owner: o.Owner, now: o.Now, warn: o.Warn,
 		hasher: secret.NewHasher(o.Keys.Hashing(), secret.HasherOptions{Now: o.Now}),
 		signer: signer.New(o.Keys),
 		log:    audit.New(o.Keys, "main"),

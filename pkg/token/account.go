@@ -44,6 +44,8 @@ type Account struct {
 	// Password checks the password of a local account; nil: it has none. It is
 	// never shown.
 	Password secret.Verifier
+	// HasPassword says of an account that is shown whether it has one.
+	HasPassword bool
 	// WrongPasswords counts the wrong old passwords in a row.
 	WrongPasswords int
 	Revision       uint64

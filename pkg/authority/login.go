@@ -1,0 +1,210 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/directory"
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// Login is a name and a password, as somebody shows them.
+type Login struct {
+	// Name is realm/name; a bare name is of the realm local.
+	Name     string
+	Password secret.Secret
+	// From is the address that shows it.
+	From string
+}
+
+// The reasons why a log-in is refused.
+const (
+	UnknownAccount Reason = "unknown_account"
+	WrongPassword  Reason = "wrong_password"
+	AccountOff     Reason = "account_disabled"
+)
+
+// LogIn says whose name and password these are. The error is a [*Refusal],
+// whose text is the same for every reason, or says that nobody can tell. Wrong
+// passwords cost time, more with each, and never anybody's account: else a
+// stranger could take it from its owner.
+//
+// A person of a directory who was never here before gets an account, and one
+// who was gets the roles that the directory gives today. A log-in never enables
+// an account that is disabled.
+func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
+	owner, dir, err := l.canonicalLogin(in.Name)
+	if err != nil || in.Password.IsZero() || len(in.Password.Reveal()) > maxPassword {
+		return token.Identity{}, &Refusal{Reason: UnknownAccount}
+	}
+	if err := l.attempts.wait(ctx, owner, l.now); err != nil {
+		return token.Identity{}, err
+	}
+	var a token.Account
+	if dir != nil {
+		a, err = l.logInAt(ctx, dir, in)
+	} else {
+		a, err = l.logInHere(ctx, owner, in.Password)
+	}
+	if err == nil && a.Disabled {
+		err = &Refusal{Reason: AccountOff}
+	}
+	var no *Refusal
+	if errors.As(err, &no) {
+		if no.Reason == WrongPassword {
+			l.attempts.failed(owner, l.now())
+		}
+		l.noteRefusal(err, in.From)
+	}
+	if err != nil {
+		return token.Identity{}, err
+	}
+	l.attempts.succeeded(owner)
+	return token.Identity{Owner: a.Owner, Roles: a.AllRoles()}, nil
+}
+
+// canonicalLogin is the one form of an owner whom somebody names, and the
+// directory of the realm if it has one.
+func (l *Local) canonicalLogin(name string) (token.Owner, directory.Directory, error) {
+	realm, rest, has := strings.Cut(name, "/")
+	if !has {
+		realm, rest = token.LocalRealm, name
+	}
+	if d := l.directories[realm]; d != nil {
+		o, err := d.Canonical(rest)
+		return o, d, err
+	}
+	o, err := token.NewOwner(realm, rest)
+	return o, nil, err
+}
+
+// Canonical brings an owner into the one form of its realm.
+func (l *Local) canonicalOwner(o token.Owner) (token.Owner, error) {
+	if d := l.directories[o.Realm]; d != nil {
+		return d.Canonical(o.Name)
+	}
+	return o, nil
+}
+
+// logInHere checks the password of a local account.
+func (l *Local) logInHere(ctx context.Context, o token.Owner, password secret.Secret) (a token.Account, err error) {
+	err = l.view(ctx, func(r store.Reader) (err error) {
+		a, err = store.Accounts.Get(r, o.Realm, o.Name)
+		return err
+	})
+	missing := errors.Is(err, store.ErrNotFound)
+	if err != nil && !missing {
+		return a, err
+	}
+	if missing || len(a.Password) == 0 {
+		// The same work as for an account that is there.
+		if err := l.hasher.Waste(ctx); err != nil {
+			return a, token.Errorf(token.ErrCannotTell, "the password cannot be checked: %w", err)
+		}
+		return a, &Refusal{Reason: UnknownAccount}
+	}
+	right, err := l.checkPassword(ctx, &a, password)
+	if err == nil && !right {
+		err = &Refusal{Reason: WrongPassword}
+	}
+	return a, err
+}
+
+func (l *Local) checkPassword(ctx context.Context, a *token.Account, password secret.Secret) (bool, error) {
+	res, err := l.hasher.Check(ctx, passwordUse(a.Owner), password, a.Password)
+	if err != nil {
+		return false, token.Errorf(token.ErrCannotTell, "the password cannot be checked: %w", err)
+	}
+	return res.OK, nil
+}
+
+// logInAt asks a directory, and keeps what it says.
+func (l *Local) logInAt(ctx context.Context, d directory.Directory, in Login) (a token.Account, err error) {
+	_, name, _ := strings.Cut(in.Name, "/")
+	id, err := d.Authenticate(ctx, name, in.Password)
+	if errors.Is(err, token.ErrRefused) {
+		l.warn(fmt.Errorf("the directory %s refuses a log-in: %w", d.Realm(), err))
+		return a, &Refusal{Reason: WrongPassword}
+	}
+	if err != nil {
+		return a, err
+	}
+	return l.learn(ctx, id)
+}
+
+// learn keeps what a directory says of a person. Whoever has the name of another
+// person, who is gone, begins anew: what that one had ends here.
+func (l *Local) learn(ctx context.Context, id directory.Identity) (a token.Account, err error) {
+	s := &session{Local: l, caller: Caller{Owner: id.Owner, Via: "directory " + id.Owner.Realm}}
+	err = l.view(ctx, func(r store.Reader) (err error) {
+		a, err = store.Accounts.Get(r, id.Owner.Realm, id.Owner.Name)
+		return err
+	})
+	known := err == nil
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return a, err
+	}
+	if known && a.EntryID != "" && id.EntryID != "" && a.EntryID != id.EntryID {
+		if err := s.succeed(ctx, id); err != nil {
+			return a, err
+		}
+	} else if known && a.EntryID == id.EntryID && a.DisplayName == id.DisplayName && slices.Equal(a.DirectoryRoles, id.Roles) && l.now().Sub(a.RolesAt) < rolesPrecision {
+		return a, nil
+	}
+	err = s.update(ctx, func(c *change) error {
+		was, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
+		fresh := errors.Is(err, store.ErrNotFound)
+		if err != nil && !fresh {
+			return err
+		}
+		a = was
+		if fresh {
+			a = token.Account{Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner}
+			c.noteAccount("account.add", &a, "first log-in")
+		} else if !slices.Equal(was.DirectoryRoles, id.Roles) {
+			c.noteAccount("account.roles", &a, rolesText(id.Roles)+" from the directory")
+		}
+		a.EntryID, a.DisplayName, a.DirectoryRoles, a.RolesAt = id.EntryID, id.DisplayName, id.Roles, c.now
+		a.Revision++
+		return store.Accounts.Put(c, a)
+	})
+	return a, err
+}
+
+// rolesPrecision is how exactly it is known when a directory gave its roles: a
+// log-in that changes nothing else does not cost a write each time.
+const rolesPrecision = usePrecision
+
+// succeed ends what another person had under the same name.
+func (s *session) succeed(ctx context.Context, id directory.Identity) error {
+	var refs []token.Ref
+	for t, err := range store.WalkOwner(ctx, s.store, id.Owner, token.ID{}) {
+		if err != nil {
+			return err
+		}
+		if t.RevokedAt.IsZero() {
+			refs = append(refs, token.Ref{ID: t.ID})
+		}
+	}
+	if err := s.each(ctx, refs, func(c *change, rec token.Record) error {
+		return c.revoke(rec, "the name belongs to another person now")
+	}); err != nil {
+		return err
+	}
+	return s.update(ctx, func(c *change) error {
+		a, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
+		if err != nil || a.EntryID == id.EntryID {
+			return err
+		}
+		c.note(audit.Entry{Action: "account.replace", Owner: id.Owner, Object: id.Owner.String(), Detail: "another person has the name now"})
+		return store.Accounts.Put(c, token.Account{
+			Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner, EntryID: id.EntryID, Disabled: a.Disabled, Revision: a.Revision + 1,
+		})
+	})
+}
