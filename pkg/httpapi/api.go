@@ -49,6 +49,7 @@ func (h *handler) apiTable() []apiRoute {
 		{"GET", "/whoami", h.whoAmI},
 		{"GET", "/accounts", h.listAccounts},
 		{"POST", "/accounts", h.postAccount},
+		{"POST", "/accounts:password", h.setPassword},
 		{"GET", "/accounts/{realm}/{name...}", h.getAccount},
 		{"PUT", "/accounts/{realm}/{name...}", h.putAccount},
 		{"DELETE", "/accounts/{realm}/{name...}", h.deleteAccount},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -64,6 +65,20 @@ func (h *handler) getAccount(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	writeJSON(w, http.StatusOK, toWireAccount(a))
+	return nil
+}
+
+// setPassword sets the caller's own password, or that of a named owner.
+func (h *handler) setPassword(w http.ResponseWriter, r *http.Request) error {
+	var body wirePassword
+	s, err := h.serviceFor(w, r, &body)
+	if err != nil {
+		return err
+	}
+	if err := s.SetPassword(r.Context(), body.Owner, secret.FromText(body.Old), secret.FromText(body.Password)); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

@@ -62,6 +62,10 @@ func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller
 		return c, nil, errUnknownCaller
 	}
 	from := h.clientAddress(r)
+	if login, is := loginOf(credential); is {
+		login.From = from
+		return h.logIn(r, login)
+	}
 	id, err := h.Rules.Verify(r.Context(), authority.Presented{
 		Credential: credential, Kinds: callerKinds, Connection: authority.SelfConnection, CountsAsUse: true, From: from,
 	})
@@ -76,6 +80,31 @@ func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller
 	if id.Kind == token.Access {
 		c.Narrowed, c.Roles, c.Until = true, id.Roles, id.ParentExpires
 	}
+	h.callerIs(r, c)
+	return c, id.Roles, nil
+}
+
+// loginOf takes a name and a password apart. What begins with a user code is a
+// user token, which no name looks like.
+func loginOf(credential secret.Secret) (authority.Login, bool) {
+	name, password, pair := strings.Cut(credential.Reveal(), ":")
+	if !pair || secret.LooksLikeID(name) {
+		return authority.Login{}, false
+	}
+	return authority.Login{Name: name, Password: secret.FromText(password)}, true
+}
+
+// logIn is who has a name and its password.
+func (h *handler) logIn(r *http.Request, login authority.Login) (c authority.Caller, roles []token.Role, err error) {
+	id, err := h.Rules.LogIn(r.Context(), login)
+	if errors.Is(err, token.ErrRefused) {
+		h.refused(r, err)
+		return c, nil, errUnknownCaller
+	}
+	if err != nil {
+		return c, nil, err
+	}
+	c = authority.Caller{Owner: id.Owner, Via: "password", From: login.From}
 	h.callerIs(r, c)
 	return c, id.Roles, nil
 }

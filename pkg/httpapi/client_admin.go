@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -86,6 +87,14 @@ func (c *Client) DeleteAccount(ctx context.Context, o token.Owner) error {
 		return token.Errorf(token.ErrNotFound, "%s has no account", o)
 	}
 	return c.do(ctx, call{method: "DELETE", path: accountPath(o), changes: true, long: true, want: http.StatusNoContent})
+}
+
+// SetPassword implements [authority.Accounts].
+func (c *Client) SetPassword(ctx context.Context, o token.Owner, old, fresh secret.Secret) error {
+	return c.do(ctx, call{
+		method: "POST", path: apiPath + "/accounts:password", changes: true, want: http.StatusNoContent,
+		body: wirePassword{Owner: o, Old: old.Reveal(), Password: fresh.Reveal()},
+	})
 }
 
 // AddConnection implements [authority.Connections].

@@ -18,6 +18,8 @@ import (
 // Rules is what the handlers ask; *authority.Local is it.
 type Rules interface {
 	authority.Verifier
+	// LogIn says whose name and password somebody shows.
+	LogIn(context.Context, authority.Login) (token.Identity, error)
 	// As is the service that a caller may use.
 	As(authority.Caller) authority.Service
 	// Ready says why questions cannot be answered now.

@@ -21,6 +21,20 @@ type wireAccount struct {
 	CreatedAt   orNull[time.Time]   `json:"created_at"`
 	CreatedBy   orNull[token.Owner] `json:"created_by"`
 	Revision    uint64              `json:"revision"`
+	// What a directory has said, and whether there is a password. A request that
+	// holds them changes nothing by it.
+	EntryID        orNull[string]    `json:"entry_id"`
+	DirectoryRoles roleList          `json:"directory_roles"`
+	RolesAt        orNull[time.Time] `json:"roles_at"`
+	HasPassword    bool              `json:"has_password"`
+	WrongPasswords int               `json:"wrong_passwords"`
+}
+
+// wirePassword is a new password, and the old one if it is the caller's own.
+type wirePassword struct {
+	Owner    token.Owner `json:"owner,omitzero"` // zero: the caller
+	Old      string      `json:"old_password,omitempty"`
+	Password string      `json:"password"`
 }
 
 // The states of an account.
@@ -33,6 +47,8 @@ func toWireAccount(a token.Account) wireAccount {
 	w := wireAccount{
 		Owner: a.Owner, Kind: a.Kind, DisplayName: some(a.DisplayName), Roles: a.Roles, Steward: some(a.Steward),
 		Status: accountActive, CreatedAt: some(a.CreatedAt), CreatedBy: some(a.CreatedBy), Revision: a.Revision,
+		EntryID: some(a.EntryID), DirectoryRoles: a.DirectoryRoles, RolesAt: some(a.RolesAt),
+		HasPassword: a.HasPassword, WrongPasswords: a.WrongPasswords,
 	}
 	if a.Disabled {
 		w.Status = accountDisabled
@@ -49,6 +65,8 @@ func (w *wireAccount) account() (token.Account, error) {
 	return token.Account{
 		Owner: w.Owner, Kind: w.Kind, DisplayName: w.DisplayName.v, Roles: w.Roles.roles(), Steward: w.Steward.v,
 		Disabled: w.Status == accountDisabled, CreatedAt: w.CreatedAt.v, CreatedBy: w.CreatedBy.v, Revision: w.Revision,
+		EntryID: w.EntryID.v, DirectoryRoles: w.DirectoryRoles.roles(), RolesAt: w.RolesAt.v,
+		HasPassword: w.HasPassword, WrongPasswords: w.WrongPasswords,
 	}, nil
 }
 

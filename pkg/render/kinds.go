@@ -236,13 +236,17 @@ func Accounts() Kind[token.Account] {
 			f.Text("status", accountStatus(a))
 			f.Time("created_at", a.CreatedAt)
 			f.Owner("created_by", a.CreatedBy)
+			f.Text("entry_id", a.EntryID)
+			f.Roles("directory_roles", a.DirectoryRoles)
+			f.Time("roles_at", a.RolesAt)
+			f.Bool("has_password", a.HasPassword)
 		},
 		Columns: []Column[account]{
 			{Header: "OWNER", Text: owner},
 			{Header: "KIND", Text: func(a *account) string { return string(a.Kind) }},
 			{Header: "DISPLAY NAME", Text: func(a *account) string { return a.DisplayName }, Cut: true},
 			{Header: "STATUS", Text: accountStatus, Tone: func(a *account) Tone { return yesNoTone(!a.Disabled) }},
-			{Header: "ROLES", Text: func(a *account) string { return joinRoles(a.Roles) }, Cut: true},
+			{Header: "ROLES", Text: func(a *account) string { return joinRoles(a.AllRoles()) }, Cut: true},
 			{Header: "STEWARD", Text: func(a *account) string { return a.Steward.String() }, Wide: true},
 			{Header: "CREATED", Time: func(a *account) time.Time { return a.CreatedAt }, Wide: true},
 			{Header: "CREATED BY", Text: func(a *account) string { return a.CreatedBy.String() }, Wide: true},

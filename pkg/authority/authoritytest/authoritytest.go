@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Authority) 
 		{"TakeBack", takingBack},
 		{"Revoke, Suspend, Resume and Delete", ending},
 		{"Accounts", accounts},
+		{"Passwords", passwords},
 		{"Connections and policy", settings},
 		{"Keys", keys},
 		{"Log", logging},
