@@ -58,6 +58,8 @@ func (h *handler) apiTable() []apiRoute {
 		{"GET", "/connections/{name}", h.getConnection},
 		{"PUT", "/connections/{name}", h.putConnection},
 		{"DELETE", "/connections/{name}", h.deleteConnection},
+		{"POST", "/orphans", h.findOrphans},
+		{"POST", "/orphans:purge", h.purgeOrphans},
 		{"GET", "/policy", h.getPolicy},
 		{"PATCH", "/policy", h.patchPolicy},
 		{"GET", "/keys", h.listKeys},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/orphans"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -68,6 +69,9 @@ func (observesNothing) Verdict(string)                             {}
 type Options struct {
 	Rules  Rules
 	Limits Limits
+	// Orphans is what a caller may ask about orphans; nil: there is no
+	// directory, and the routes are not there.
+	Orphans func(authority.Caller) orphans.Service
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	// Scratch is a folder for what must not be held in memory, of this user
@@ -145,7 +149,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.noRoute(rec, r)
 		return
 	}
-	r.Body = http.MaxBytesReader(rec, r.Body, h.Limits.Body)
+	r.Body = http.MaxBytesReader(rec, r.Body, h.largestBody(r))
 	h.mux.ServeHTTP(rec, r)
 }
 

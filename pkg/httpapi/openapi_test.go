@@ -134,9 +134,10 @@ func TestDocumentHolds(t *testing.T) {
 }
 
 // askedElsewhere are the routes that the Client has no use for, or the suite
-// has not; TestChangesOfOneToken and TestBackup ask them.
+// has not; TestChangesOfOneToken, TestBackup and TestOrphans ask them.
 var askedElsewhere = []string{
 	"POST /api/v1/tokens/{id}/suspend", "POST /api/v1/tokens/{id}/resume", "POST /api/v1/tokens/{id}/revoke", "GET /api/v1/backup",
+	"POST /api/v1/orphans", "POST /api/v1/orphans:purge",
 }
 
 // closeObjects makes the document complete for the answers of this version: a
