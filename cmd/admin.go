@@ -5,9 +5,9 @@ import "github.com/spf13/cobra"
 func newAdminCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "admin",
-		Short: "Accounts, connections, policy, keys, audit, backups",
-		Long: `Commands of the sysadmin: accounts, connections, policy, keys, the audit log,
-backups, and what is in the store.`,
+		Short: "Accounts, directories, connections, policy, keys, audit, backups",
+		Long: `Commands of the sysadmin: accounts, directories, connections, policy, keys, the
+audit log, backups, and what is in the store.`,
 		Example: `  tokenctl admin user list
   tokenctl admin policy set refresh_tokens everyone`,
 	}
@@ -15,7 +15,7 @@ backups, and what is in the store.`,
 	c.AddCommand(
 		newAdminUserCommand(a), newAdminConnectionCommand(a), newAdminPolicyCommand(a), newAdminKeyCommand(a),
 		newAdminAuditCommand(a), newAdminExplainCommand(a), newAdminCheckCommand(a), newAdminStatsCommand(a),
-		newAdminBackupCommand(a), newAdminRestoreCommand(a),
+		newAdminBackupCommand(a), newAdminRestoreCommand(a), newAdminDirectoryCommand(a), newPurgeCommand(a, "purge"),
 	)
 	return c
 }

@@ -38,6 +38,7 @@ type app struct {
 	token   secret.Secret  // what the environment has for a server
 	kept    *wallet.Wallet // what this machine remembers
 	open    authority.Service
+	held    *heldFile // what open works on, if that is a local file
 	onClose []func() error
 }
 
@@ -175,6 +176,7 @@ interrupted.`,
 		newRotateCommand(a), newRevokeCommand(a), newSuspendCommand(a), newResumeCommand(a), newDeleteCommand(a),
 		newExpiringCommand(a), newWhoamiCommand(a), newContextCommand(a), newAdminCommand(a), newConfigCommand(a), newServeCommand(a), newCompletionCommand(a), newVersionCommand(a),
 	)
+	root.AddCommand(newPurgeCommand(a, "purge-orphans"))
 	root.SetHelpCommand(newHelpCommand(a))
 	a.completeFlags(root)
 	return root

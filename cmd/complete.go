@@ -165,6 +165,18 @@ func (a *app) completeSelectors(c *cobra.Command) {
 	}
 }
 
+// completeRealms offers the realms of the directories.
+func (a *app) completeRealms(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	if err := a.settings.load(); err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var list []string
+	for _, d := range a.settings.directories {
+		list = append(list, described(d.Name, d.Kind))
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeContexts offers the contexts that this machine knows.
 func (a *app) completeContexts(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	w, err := a.wallet()

@@ -89,6 +89,7 @@ func openFile(a *app, path string, may creation, wait time.Duration) (authority.
 		return nil, nil, errors.Join(err, s.Close())
 	}
 	local := authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Warn: a.warn})
+	a.held = &heldFile{store: s, rules: local, caller: caller}
 	end := func() error {
 		if local.Wrote() {
 			// Nobody else looks after a local file. What is left after a moment

@@ -20,6 +20,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/httpapi"
 	"github.com/tokenctl/tokenctl/pkg/metrics"
+	"github.com/tokenctl/tokenctl/pkg/orphans"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -58,6 +59,7 @@ type serving struct {
 	metrics  *metrics.Server
 	local    *authority.Local
 	rules    *watched
+	orphans  func(authority.Caller) orphans.Service
 	folder   string // of the store
 	proxies  []netip.Prefix
 	tls      *certificate // nil: plain HTTP
@@ -82,11 +84,18 @@ func runServe(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	dirs, err := a.directories()
+	if err != nil {
+		return err
+	}
 	held, local, err := holdFile(a, path, func(err error) { s.log.Warn("a side effect failed", "error", err.Error()) })
 	if err != nil {
 		return err
 	}
 	s.local, s.folder = local, filepath.Dir(path)
+	s.orphans = func(c authority.Caller) orphans.Service {
+		return orphans.New(orphans.Options{Store: held, Rules: local, Caller: c, Directories: dirs})
+	}
 	if s.rules, err = watch(local, path); err != nil {
 		return errors.Join(err, held.Close())
 	}
@@ -261,7 +270,7 @@ func (s *serving) notify(state string) {
 
 func (s *serving) handlerOptions() httpapi.Options {
 	return httpapi.Options{
-		Rules: s.rules, TrustedProxies: s.proxies, Log: s.log, Observer: s.metrics, Scratch: s.folder,
+		Rules: s.rules, TrustedProxies: s.proxies, Log: s.log, Observer: s.metrics, Scratch: s.folder, Orphans: s.orphans,
 		Limits: httpapi.Limits{
 			Body:       int64(s.settings.ServeInt("max_body")),
 			FormFields: s.settings.ServeInt("max_form_fields"),

@@ -89,6 +89,8 @@ type settings struct {
 	flags map[string]*pflag.Flag // by key
 	path  string                 // of the config file, if there is one
 
+	directories []fileDirectory // as the config file has them
+
 	inForce string // the store that a context gives
 
 	// skipTLSVerify is no setting: nothing but the command line of this one
@@ -144,7 +146,7 @@ func (s *settings) load() error {
 		return token.Errorf(token.ErrUsage, "the config file %q is not an absolute path", path).WithHint("set XDG_CONFIG_HOME or HOME to one")
 	}
 	if path != "" {
-		values, err := readConfig(path)
+		values, directories, err := readConfig(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && !explicit:
 		case errors.Is(err, fs.ErrNotExist):
@@ -152,7 +154,7 @@ func (s *settings) load() error {
 		case err != nil:
 			return err
 		default:
-			s.path = path
+			s.path, s.directories = path, directories
 			if err := s.v.MergeConfigMap(values); err != nil {
 				return token.Errorf(token.ErrUsage, "config file %s: %w", path, err)
 			}
@@ -227,36 +229,38 @@ type fileConfig struct {
 	Clipboard        *string    `yaml:"clipboard"`
 	ClipboardTimeout *string    `yaml:"clipboard_timeout"`
 	Serve            *fileServe `yaml:"serve"`
+
+	Directories []fileDirectory `yaml:"directories"`
 }
 
 // readConfig reads a config file strictly: an unknown key is an error that
 // names its line.
-func readConfig(path string) (map[string]any, error) {
+func readConfig(path string) (map[string]any, []fileDirectory, error) {
 	text, err := readRegular(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+			return nil, nil, err
 		}
-		return nil, token.Errorf(token.ErrUsage, "the config file cannot be read: %w", err)
+		return nil, nil, token.Errorf(token.ErrUsage, "the config file cannot be read: %w", err)
 	}
 	wrong := func(err error) error {
-		what := strings.NewReplacer("yaml: ", "", "unmarshal errors:\n  ", "", "\n  ", "; ", " in type cmd.fileConfig", "", " in type cmd.fileServe", "", " into cmd.fileConfig", " into settings", " into cmd.fileServe", " into settings", "field ", "key ").Replace(err.Error())
+		what := strings.NewReplacer("yaml: ", "", "unmarshal errors:\n  ", "", "\n  ", "; ", " in type cmd.fileConfig", "", " in type cmd.fileServe", "", " in type cmd.fileDirectory", "", " in type cmd.fileGroupRole", "", " into cmd.fileDirectory", " into a directory", " into []cmd.fileDirectory", " into a list of directories", " into cmd.fileConfig", " into settings", " into cmd.fileServe", " into settings", "field ", "key ").Replace(err.Error())
 		return token.Errorf(token.ErrUsage, "config file %s: %s", path, what)
 	}
 	var known fileConfig
 	strict := yaml.NewDecoder(bytes.NewReader(text))
 	strict.KnownFields(true)
 	if err := strict.Decode(&known); err != nil && !errors.Is(err, io.EOF) {
-		return nil, wrong(err)
+		return nil, nil, wrong(err)
 	}
 	if err := strict.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return nil, wrong(errors.New("more than one document"))
+		return nil, nil, wrong(errors.New("more than one document"))
 	}
 	values := map[string]any{}
 	if err := yaml.Unmarshal(text, &values); err != nil {
-		return nil, wrong(err)
+		return nil, nil, wrong(err)
 	}
-	return values, nil
+	return values, known.Directories, nil
 }
 
 // maxConfig is far more than any config file needs, in bytes.

@@ -116,7 +116,9 @@ func (c remoteOrphans) Find(ctx context.Context, q orphans.Query) (p orphans.Pla
 func (c remoteOrphans) Purge(ctx context.Context, p orphans.Plan, consent orphans.Consent) (rep orphans.Report, err error) {
 	err = c.do(ctx, call{
 		method: "POST", path: purgePath, body: wirePurge{&p, consent.MaxOrphans}, long: true, changes: true,
-		into: &rep, whole: func() bool { return rep.Plan == p.Digest && !slices.ContainsFunc(rep.Realms, func(r orphans.Purged) bool { return r.Realm == "" }) },
+		into: &rep, whole: func() bool {
+			return rep.Plan == p.Digest && !slices.ContainsFunc(rep.Realms, func(r orphans.Purged) bool { return r.Realm == "" })
+		},
 	})
 	if err != nil {
 		return orphans.Report{}, err

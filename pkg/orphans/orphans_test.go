@@ -82,7 +82,7 @@ func TestBreaker(t *testing.T) {
 		}
 		w.staff(names[5:]...)
 		p := w.find()
-		if p.Over() == nil {
+		if p.Over(orphans.Consent{}) == nil || p.Over(orphans.Consent{MaxOrphans: 5}) != nil {
 			t.Error("the plan does not tell that it is over the limit")
 		}
 		w.untouched(token.ErrUnsafe, "5 of the 40 owners of the realm staff would be orphans, more than 4", purge(p, 0))
@@ -103,8 +103,8 @@ func TestBreaker(t *testing.T) {
 		}
 		w.dirs = small.dirs
 		small.staff("a")
-		if p := w.find(); p.Over() != nil || len(p.Orphans) != 2 {
-			t.Errorf("%+v: %v", p, p.Over())
+		if p := w.find(); p.Over(orphans.Consent{}) != nil || len(p.Orphans) != 2 {
+			t.Errorf("%+v", p)
 		}
 	})
 }

@@ -66,11 +66,11 @@ func (p *Plan) Tokens() (n int) {
 	return n
 }
 
-// Over says why a purge of this plan would be stopped without
-// [Consent.MaxOrphans], nil if it would not.
-func (p *Plan) Over() error {
+// Over says why a purge of this plan would be stopped, nil if it would not: a
+// token.ErrUnsafe.
+func (p *Plan) Over(c Consent) error {
 	for _, r := range p.Realms {
-		if err := breaker(r, Consent{}); err != nil {
+		if err := breaker(r, c); err != nil {
 			return err
 		}
 	}
