@@ -8,6 +8,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/render"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -84,13 +85,15 @@ func rolesOrNone(names []string) ([]token.Role, error) {
 
 func newAdminUserAddCommand(a *app) *cobra.Command {
 	var f accountFlags
+	var password secretInput
 	c := &cobra.Command{
-		Use:   "add NAME",
+		Use:   "add NAME [-]",
 		Short: "Add an account",
-		Long:  `Add an account of the realm local.`,
+		Long: `Add an account of the realm local. With - it gets a password, which is read from
+standard input or typed unseen.`,
 		Example: `  tokenctl admin user add alice --display-name "Alice Example" --role deploy
   tokenctl admin user add build-bot --kind service --steward alice`,
-		Args: exactly("NAME"),
+		Args: ownerAndStdin,
 		RunE: func(c *cobra.Command, args []string) error {
 			acc := token.Account{Kind: token.Person}
 			var err error
@@ -103,11 +106,41 @@ func newAdminUserAddCommand(a *app) *cobra.Command {
 			if err := f.apply(c, &acc); err != nil {
 				return err
 			}
-			return withAccounts(c.Context(), a, func(s authority.Accounts) (token.Account, error) { return s.AddAccount(c.Context(), acc) }, "added")
+			var fresh secret.Secret
+			if len(args) == 2 || password.given() {
+				if fresh, err = a.newPassword(c.Context(), &password); err != nil {
+					return err
+				}
+			}
+			return withAccounts(c.Context(), a, func(s authority.Accounts) (token.Account, error) { return addAccount(c.Context(), s, acc, fresh) }, "added")
 		},
 	}
 	f.bind(a, c)
+	password.bind(c, "password", "password")
 	return c
+}
+
+// ownerAndStdin is the name of an account, and - for its password.
+func ownerAndStdin(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return token.Errorf(token.ErrUsage, "NAME is missing")
+	}
+	return wantsStdin(nil, args[1:])
+}
+
+// addAccount adds an account with a password, or neither.
+func addAccount(ctx context.Context, s authority.Accounts, acc token.Account, password secret.Secret) (token.Account, error) {
+	acc, err := s.AddAccount(ctx, acc)
+	if err != nil || password.IsZero() {
+		return acc, err
+	}
+	if err := s.SetPassword(ctx, acc.Owner, secret.Secret{}, password); err != nil {
+		if gone := s.DeleteAccount(context.WithoutCancel(ctx), acc.Owner); gone != nil {
+			return acc, token.Errorf(token.ErrCannotTell, "%w; and the account %s is left without a password: %w", err, acc.Owner, gone)
+		}
+		return acc, err
+	}
+	return s.Account(ctx, acc.Owner)
 }
 
 // withAccounts makes a change of one account and tells of it.

@@ -174,7 +174,7 @@ interrupted.`,
 	root.AddCommand(
 		newGenerateCommand(a), newListCommand(a), newShowCommand(a), newVerifyCommand(a), newExchangeCommand(a),
 		newRotateCommand(a), newRevokeCommand(a), newSuspendCommand(a), newResumeCommand(a), newDeleteCommand(a),
-		newExpiringCommand(a), newWhoamiCommand(a), newContextCommand(a), newAdminCommand(a), newConfigCommand(a), newServeCommand(a), newCompletionCommand(a), newVersionCommand(a),
+		newExpiringCommand(a), newLoginCommand(a), newLogoutCommand(a), newWhoamiCommand(a), newPasswdCommand(a), newContextCommand(a), newAdminCommand(a), newConfigCommand(a), newServeCommand(a), newCompletionCommand(a), newVersionCommand(a),
 	)
 	root.AddCommand(newPurgeCommand(a, "purge-orphans"))
 	root.SetHelpCommand(newHelpCommand(a))

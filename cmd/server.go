@@ -145,6 +145,11 @@ func (a *app) wallet() (*wallet.Wallet, error) {
 
 // openServer makes a client of a server. It does not connect yet.
 func (a *app) openServer(t target) (authority.Service, func() error, error) {
+	return a.openServerWith(t, func(ctx context.Context) (secret.Secret, error) { return a.credentialFor(ctx, t) })
+}
+
+// openServerWith is openServer for a caller with a credential of their own.
+func (a *app) openServerWith(t target, credential func(context.Context) (secret.Secret, error)) (authority.Service, func() error, error) {
 	trust, err := a.trust(t)
 	if err != nil {
 		return nil, nil, err
@@ -152,7 +157,7 @@ func (a *app) openServer(t target) (authority.Service, func() error, error) {
 	c, err := httpapi.NewClient(httpapi.ClientOptions{
 		URL: t.server, Plain: a.settings.PlainHTTP() || t.context != nil && t.context.PlainHTTP, TLS: trust,
 		Timeout: a.settings.RequestTimeout(), UserAgent: "tokenctl/" + version().Version,
-		Credential: func(ctx context.Context) (secret.Secret, error) { return a.credentialFor(ctx, t) },
+		Credential: credential,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -119,10 +119,12 @@ func (c *Client) authorize(r *http.Request) error {
 		return err
 	}
 	text := s.Reveal()
-	if strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	pair := strings.Contains(text, ":")
+	// A password may hold spaces and letters of any alphabet (RFC 7617 §2.1).
+	if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f || !pair && (c == ' ' || c > '~') }) {
 		return token.Errorf(token.ErrUsage, "the credential has a character that none of ours has").WithHint("look for spaces and line breaks around it")
 	}
-	if strings.Contains(text, ":") {
+	if pair {
 		r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(text)))
 	} else {
 		r.Header.Set("Authorization", "Bearer "+text)

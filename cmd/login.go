@@ -1,0 +1,199 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/terminal"
+	"github.com/tokenctl/tokenctl/pkg/token"
+	"github.com/tokenctl/tokenctl/pkg/wallet"
+)
+
+type loginOptions struct {
+	in     secretInput
+	user   string
+	rotate bool
+}
+
+func newLoginCommand(a *app) *cobra.Command {
+	var o loginOptions
+	c := &cobra.Command{
+		Use:   "login [-]",
+		Short: "Log in to a server",
+		Long: `Log in to a server with your own name and password, once: a user token is made
+there that stands in for them from then on, and is kept for the context. The
+password is kept nowhere. A name without a realm is of the realm local; that of
+a directory is realm/name.
+
+Without a context for the server one is added, named after its host.`,
+		Example: `  tokenctl login --server https://tokens.example.org --user corp/alice
+  tokenctl login --context prod --user alice --password-file password.txt`,
+		Args: wantsStdin,
+		RunE: func(c *cobra.Command, _ []string) error { return runLogin(c.Context(), a, &o) },
+	}
+	o.in.bind(c, "password", "password")
+	c.Flags().StringVar(&o.user, "user", "", "your name: NAME or REALM/NAME")
+	c.Flags().BoolVar(&o.rotate, "rotate", false, "give your user token a new secret if you have one already: the old one ends")
+	return c
+}
+
+func runLogin(ctx context.Context, a *app, o *loginOptions) error {
+	t, err := a.target()
+	if err != nil {
+		return err
+	}
+	if t.server == "" {
+		return token.Errorf(token.ErrUsage, "no server is named").WithHint("--server https://tokens.example.org, or a context of one")
+	}
+	if err := o.ask(a); err != nil {
+		return err
+	}
+	password, err := o.in.read(ctx, a)
+	if err != nil {
+		return err
+	}
+	s, end, err := a.openServerWith(t, func(context.Context) (secret.Secret, error) {
+		return secret.FromText(o.user + ":" + password.Reveal()), nil
+	})
+	if err != nil {
+		return err
+	}
+	defer end()
+	issued, err := o.token(ctx, s)
+	if err != nil {
+		return err
+	}
+	name, err := a.keepLogin(ctx, t, secret.FromText(issued.Token.ID.String()+":"+issued.Secret.Reveal()))
+	if err != nil {
+		// Nobody is left with a live token that nobody has.
+		if back := s.TakeBack(context.WithoutCancel(ctx), issued.Token.Ref()); back != nil {
+			return token.Errorf(token.ErrCannotTell, "%w; and token %s could not be taken back: %w", err, issued.Token.ID, back)
+		}
+		return err
+	}
+	a.say("logged in to %s as %s, with token %s", t.server, issued.Token.Owner, issued.Token.ID)
+	a.say("the context is %s", name)
+	return nil
+}
+
+// ask asks for the name that no flag has.
+func (o *loginOptions) ask(a *app) error {
+	if o.user == "" {
+		if !a.interactive() {
+			return token.Errorf(token.ErrUsage, "--user is missing")
+		}
+		tty, err := terminal.Open()
+		if err != nil {
+			return token.Errorf(token.ErrUsage, "--user is missing, and %w", err)
+		}
+		defer tty.Close()
+		if o.user, err = tty.Ask("user: "); err != nil {
+			return err
+		}
+	}
+	if strings.ContainsAny(o.user, ":") {
+		return token.Errorf(token.ErrUsage, "the name %q holds a colon, which Basic authentication cannot send", o.user)
+	}
+	_, err := token.ParseOwner(o.user)
+	return err
+}
+
+// token makes the user token that stands in for the password.
+func (o *loginOptions) token(ctx context.Context, s authority.Service) (authority.Issued, error) {
+	issued, err := s.Generate(ctx, token.Spec{Kind: token.User})
+	if !errors.Is(err, token.ErrConflict) {
+		return issued, err
+	}
+	if !o.rotate {
+		var told *token.Error
+		errors.As(err, &told)
+		return issued, told.WithHint("--rotate gives it a new secret, and ends the old one")
+	}
+	me, err := s.WhoAmI(ctx)
+	if err != nil {
+		return issued, err
+	}
+	for t, err := range s.List(ctx, token.Selector{Kind: token.User, Owner: me.Owner}) {
+		if err != nil {
+			return issued, err
+		}
+		return s.Rotate(ctx, t.Ref(), authority.Rotation{})
+	}
+	return issued, token.Errorf(token.ErrConflict, "the user token was there and is gone").WithHint("try again")
+}
+
+// keepLogin stores a credential for the context of a server, and returns the
+// context's name.
+func (a *app) keepLogin(ctx context.Context, t target, login secret.Secret) (string, error) {
+	w, err := a.wallet()
+	if err != nil {
+		return "", err
+	}
+	if t.context != nil {
+		return t.context.Name, w.SetCredential(ctx, t.context.Name, login)
+	}
+	u, err := url.Parse(t.server)
+	if err != nil {
+		return "", err
+	}
+	c := wallet.Context{Name: u.Hostname(), Server: t.server, CAFile: a.settings.CAFile(), PlainHTTP: a.settings.PlainHTTP()}
+	if err := token.CheckName("context", c.Name); err != nil {
+		c.Name = "server" // an IPv6 address, or a very long name
+	}
+	_, err = w.Replace(ctx, c, login)
+	return c.Name, err
+}
+
+func newLogoutCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "logout",
+		Short: "Log out of a server",
+		Long: `Log out of the server of a context: the token that "tokenctl login" has made is
+deleted there, and forgotten here. The context stays.`,
+		Example: `  tokenctl logout --context prod`,
+		Args:    noArguments,
+		RunE:    func(c *cobra.Command, _ []string) error { return runLogout(c.Context(), a) },
+	}
+}
+
+func runLogout(ctx context.Context, a *app) error {
+	t, err := a.target()
+	if err != nil {
+		return err
+	}
+	if t.context == nil || t.context.Login == "" {
+		return token.Errorf(token.ErrNotFound, "nobody is logged in there").WithHint("--context names a context; tokenctl context list shows them")
+	}
+	w, err := a.wallet()
+	if err != nil {
+		return err
+	}
+	login, err := w.Credential(ctx, *t.context)
+	if err != nil {
+		return err
+	}
+	code, _, pair := strings.Cut(login.Reveal(), ":")
+	if id, err := token.ParseID(code); pair && err == nil {
+		s, end, err := a.openServerWith(t, func(context.Context) (secret.Secret, error) { return login, nil })
+		if err != nil {
+			return err
+		}
+		defer end()
+		// Refused: it has ended already.
+		if err := s.Delete(ctx, []token.Ref{{ID: id}}); err != nil && !errors.Is(err, token.ErrRefused) && !errors.Is(err, token.ErrNotFound) {
+			return err
+		}
+		a.say("token %s is deleted", id)
+	}
+	if err := w.SetCredential(ctx, t.context.Name, secret.Secret{}); err != nil {
+		return err
+	}
+	a.say("logged out of %s", t.server)
+	return nil
+}
