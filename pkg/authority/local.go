@@ -56,6 +56,7 @@ type Local struct {
 
 	directories map[string]directory.Directory // by realm
 	attempts    attempts
+	presences   presences
 
 	serving bool
 	unsure  chan error // has room for one

@@ -192,7 +192,7 @@ var Connections = NewTable("connection", 1,
 	})
 
 // Policies holds the one policy.
-var Policies = NewTable("policy", 1,
+var Policies = NewTable("policy", 2,
 	func(*token.Policy) []string { return nil },
 	func(e *Encoder, p *token.Policy) {
 		e.Duration(p.UserTokenLifetime)
@@ -205,6 +205,9 @@ var Policies = NewTable("policy", 1,
 		e.Duration(p.Retention)
 		e.Duration(p.LongestAccessLifetime)
 		e.Uint(p.Revision)
+		e.String(string(p.DirectoryUnreachable))
+		e.Duration(p.DirectoryMemory)
+		e.Uint(uint64(p.PurgeBreaker))
 	},
 	func(d *Decoder, p *token.Policy) {
 		p.UserTokenLifetime = d.Duration()
@@ -217,4 +220,12 @@ var Policies = NewTable("policy", 1,
 		p.Retention = d.Duration()
 		p.LongestAccessLifetime = d.Duration()
 		p.Revision = d.Uint()
+		if d.Version < 2 { // of a time without directories
+			normal := token.DefaultPolicy()
+			p.DirectoryUnreachable, p.DirectoryMemory, p.PurgeBreaker = normal.DirectoryUnreachable, normal.DirectoryMemory, normal.PurgeBreaker
+			return
+		}
+		p.DirectoryUnreachable = token.Unreachable(d.String())
+		p.DirectoryMemory = d.Duration()
+		p.PurgeBreaker = int(d.Uint())
 	})

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,8 +20,25 @@ type Policy struct {
 	// LongestAccessLifetime is the greatest AccessTokenMaxLifetime that there
 	// ever was: how long a key that signed may still be needed.
 	LongestAccessLifetime time.Duration
-	Revision              uint64
+	// DirectoryUnreachable says what becomes of an exchange while the owner's
+	// directory does not answer, DirectoryMemory for how long its last answer
+	// may be believed.
+	DirectoryUnreachable Unreachable
+	DirectoryMemory      time.Duration
+	// PurgeBreaker is how many of a realm's owners, in percent, may be gone at
+	// once before a purge is stopped.
+	PurgeBreaker int
+	Revision     uint64
 }
+
+// Unreachable says what to do while a directory does not answer.
+type Unreachable string
+
+// What to do.
+const (
+	Refuse    Unreachable = "refuse"
+	LastKnown Unreachable = "last_known"
+)
 
 // RefreshTokens says who may have refresh tokens.
 type RefreshTokens string
@@ -41,6 +59,9 @@ func DefaultPolicy() Policy {
 		RefreshTokens:           Administrators,
 		Issuer:                  "http://127.0.0.1:8470",
 		Retention:               400 * Day,
+		DirectoryUnreachable:    Refuse,
+		DirectoryMemory:         Day,
+		PurgeBreaker:            10,
 	}
 }
 
@@ -79,6 +100,17 @@ type PolicyField struct {
 func PolicyFields() []PolicyField {
 	return []PolicyField{
 		duration("access_token_max_lifetime", "longest life of an access token", false, func(p *Policy) *time.Duration { return &p.AccessTokenMaxLifetime }),
+		duration("directory_memory", "how long the last answer of a directory that does not answer may be believed", false, func(p *Policy) *time.Duration { return &p.DirectoryMemory }),
+		{
+			"directory_unreachable", "exchanges while a directory does not answer: refuse or last_known", func(p *Policy) string { return string(p.DirectoryUnreachable) },
+			func(p *Policy, s string) error {
+				if u := Unreachable(s); u != Refuse && u != LastKnown {
+					return Errorf(ErrUsage, "directory_unreachable %q is not refuse or last_known", s)
+				}
+				p.DirectoryUnreachable = Unreachable(s)
+				return nil
+			},
+		},
 		{
 			"issuer", "the iss of access tokens, an absolute URI", func(p *Policy) string { return p.Issuer },
 			func(p *Policy, s string) error {
@@ -87,6 +119,17 @@ func PolicyFields() []PolicyField {
 					return Errorf(ErrUsage, "issuer %q is not an absolute URI without query and fragment", s).WithHint("for example https://tokens.example.org")
 				}
 				p.Issuer = s
+				return nil
+			},
+		},
+		{
+			"purge_breaker", "owners of a realm, in percent, that may be gone before a purge is stopped: 0 to 100", func(p *Policy) string { return strconv.Itoa(p.PurgeBreaker) },
+			func(p *Policy, s string) error {
+				n, err := strconv.Atoi(s)
+				if err != nil || n < 0 || n > 100 {
+					return Errorf(ErrUsage, "purge_breaker %q is not a number from 0 to 100", s)
+				}
+				p.PurgeBreaker = n
 				return nil
 			},
 		},
