@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/directory"
 	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/terminal"
@@ -37,6 +38,7 @@ type app struct {
 
 	token   secret.Secret  // what the environment has for a server
 	kept    *wallet.Wallet // what this machine remembers
+	dirs    []directory.Directory // those of the config file, once they are open
 	open    authority.Service
 	held    *heldFile // what open works on, if that is a local file
 	onClose []func() error

@@ -184,6 +184,9 @@ func inConfig(path string, err error) error {
 
 // directories are those of the config file, until the command ends.
 func (a *app) directories() ([]directory.Directory, error) {
+	if a.dirs != nil {
+		return a.dirs, nil
+	}
 	dirs, err := a.settings.openDirectories()
 	if err != nil {
 		return nil, err
@@ -191,6 +194,7 @@ func (a *app) directories() ([]directory.Directory, error) {
 	for _, d := range dirs {
 		a.onClose = append(a.onClose, d.Close)
 	}
+	a.dirs = dirs
 	return dirs, nil
 }
 

@@ -88,7 +88,11 @@ func openFile(a *app, path string, may creation, wait time.Duration) (authority.
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}
-	local := authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Warn: a.warn})
+	dirs, err := a.directories()
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	local := authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Warn: a.warn, Directories: dirs})
 	a.held = &heldFile{store: s, rules: local, caller: caller}
 	end := func() error {
 		if local.Wrote() {
@@ -119,7 +123,11 @@ func holdFile(a *app, path string, warn func(error)) (*bolt.Store, *authority.Lo
 	if err != nil {
 		return nil, nil, withBusyHint(err)
 	}
-	return s, authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Serving: true, Warn: warn}), nil
+	dirs, err := a.directories()
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	return s, authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Serving: true, Warn: warn, Directories: dirs}), nil
 }
 
 // fileOwner is a user of the system who may open the file.
