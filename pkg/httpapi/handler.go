@@ -110,6 +110,7 @@ func NewHandler(o Options) http.Handler {
 	h := &handler{Options: o, verify: NewVerifyHandler(o.Rules, o), mux: http.NewServeMux(), refusals: rate.NewLimiter(refusalsLogged, refusalsLogged)}
 	h.oauthRoutes()
 	h.apiRoutes(h.handle)
+	h.userTokenRoutes()
 	probes := NewProbes(o.Rules.Ready)
 	h.mux.Handle("GET /livez", probes)
 	h.mux.Handle("GET /readyz", probes)

@@ -122,5 +122,5 @@ func scanJSON(dec *json.Decoder, depth int) error {
 }
 
 func isFieldName(s string) bool {
-	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+	return s == legacyDays || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
