@@ -30,7 +30,7 @@ func newPurgeCommand(a *app, name string) *cobra.Command {
 	var p purge
 	c := &cobra.Command{
 		Use:   name,
-		Short: "Remove the tokens of owners who are gone from their directory",
+		Short: "Remove the tokens of owners who are gone",
 		Long: `Ask the directories about exactly the owners that have tokens, and revoke the
 tokens of those who are not there any more. Each leaves a tombstone and an audit
 record. Owners of the realm local are never touched, nor those of a realm that
@@ -38,8 +38,9 @@ has no directory; service accounts whose steward is gone are told of, and stay.
 
 Nothing at all is removed while there is any doubt: a directory that cannot be
 reached or gives half an answer, a canary that is missing, one owner of whom it
-cannot tell (exit 6). Nor when more than a tenth of a realm's owners would go,
-and more than two, unless --max-orphans allows so many (exit 7).
+cannot tell (exit 6). Nor when more than a tenth of a realm's owners would go
+(admin policy set purge_breaker), and more than two, unless --max-orphans allows
+so many (exit 7).
 
 What goes is what was shown. The directory is asked again before the first token
 goes, and if a token has changed since, nothing is removed (exit 5). With --plan
@@ -61,7 +62,7 @@ same command again.`,
 	f.BoolVar(&p.dryRun, "dry-run", false, "show what would be removed, and remove nothing")
 	f.StringVar(&p.plan, "plan", "", "write what would be removed to a new file (0600), and remove nothing")
 	f.StringVar(&p.apply, "apply", "", "remove exactly what stands in the file of a plan")
-	f.IntVar(&p.most, "max-orphans", 0, "allow so many owners of one realm to be gone (else a tenth, and two in any case)")
+	f.IntVar(&p.most, "max-orphans", 0, "allow so many owners of one realm to be gone")
 	f.StringVar(&p.realm, "realm", "", "ask only the directory of this realm")
 	c.RegisterFlagCompletionFunc("realm", a.completeRealms)
 	return c

@@ -48,6 +48,10 @@ func (l *Local) Find(ctx context.Context, q Query) (Plan, error) {
 // survey asks a directory about all owners of its realm who have tokens, but
 // for service accounts: these live as long as somebody answers for them.
 func (l *Local) survey(ctx context.Context, d directory.Directory, progress func(int)) (Realm, []directory.Verdict, error) {
+	policy, err := l.service.Policy(ctx)
+	if err != nil {
+		return Realm{}, nil, err
+	}
 	f, err := directory.Survey(ctx, d, func(yield func(directory.Known, error) bool) {
 		for a, err := range store.WalkOwners(ctx, l.Store, d.Realm(), l.Now()) {
 			if err == nil && a.Kind == token.ServiceAccount {
@@ -69,7 +73,7 @@ func (l *Local) survey(ctx context.Context, d directory.Directory, progress func
 	}
 	r := Realm{
 		Name: d.Realm(), Asked: f.Asked, Present: f.Present, Disabled: f.Disabled,
-		Orphans: len(f.Absent), Limit: limitOf(f.Asked),
+		Orphans: len(f.Absent), Limit: limitOf(f.Asked, policy.PurgeBreaker),
 	}
 	return r, f.Absent, nil
 }

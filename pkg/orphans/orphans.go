@@ -43,8 +43,8 @@ type Query struct {
 
 // Consent is what a person has agreed to.
 type Consent struct {
-	// MaxOrphans is how many owners of one realm may be gone; 0: a tenth of
-	// those asked about, and two in any case.
+	// MaxOrphans is how many owners of one realm may be gone; 0: as many
+	// percent of those asked about as the policy says, and two in any case.
 	MaxOrphans int
 	// Progress hears of so many more tokens removed; may be nil.
 	Progress func(more int)
@@ -180,13 +180,12 @@ func (l *Local) directory(realm string) directory.Directory {
 	return nil
 }
 
-// The breaker: more orphans than this are rather a fault of the directory.
-const (
-	breakerPercent = 10 // of the owners with tokens in a realm
-	breakerLeast   = 2
-)
+// breakerLeast is how many may be gone of a small realm.
+const breakerLeast = 2
 
-func limitOf(asked int) int { return max(breakerLeast, asked*breakerPercent/100) }
+// limitOf is how many of those asked about may be gone: more are rather a fault
+// of the directory.
+func limitOf(asked, percent int) int { return max(breakerLeast, asked*percent/100) }
 
 // breaker stops a purge that would hit more owners of a realm than may be.
 func breaker(r Realm, c Consent) error {

@@ -92,6 +92,11 @@ func TestBreaker(t *testing.T) {
 		w.staff(names[20:]...)
 		w.untouched(token.ErrUnsafe, "20 of the 40", purge(p, 5))
 		w.staff(names[5:]...)
+		_, err := w.service().SetPolicy(t.Context(), map[string]string{"purge_breaker": "50"})
+		must(t, err)
+		if p := w.find(); p.Realms[0].Limit != 20 || p.Over(orphans.Consent{}) != nil {
+			t.Errorf("%+v", p.Realms)
+		}
 		if rep := w.purge(p, orphans.Consent{MaxOrphans: 5}); rep.Owners != 5 {
 			t.Errorf("%+v", rep)
 		}
