@@ -36,8 +36,8 @@ type app struct {
 	parsed         bool // the command line made sense; what fails now is not its fault
 	jsonErrors     bool // the command line asks for JSON, whether or not it made sense
 
-	token   secret.Secret  // what the environment has for a server
-	kept    *wallet.Wallet // what this machine remembers
+	token   secret.Secret         // what the environment has for a server
+	kept    *wallet.Wallet        // what this machine remembers
 	dirs    []directory.Directory // those of the config file, once they are open
 	open    authority.Service
 	held    *heldFile // what open works on, if that is a local file

@@ -75,6 +75,13 @@ func TestServeDirectoryPeople(t *testing.T) {
 	if got := curl(token); got != http.StatusOK {
 		t.Errorf("her token: %d", got)
 	}
+	// Whatever way her name is written, it is hers.
+	m.ends(m.run("", "generate", "--owner", "corp/ALICE", "--store", "bolt://"+m.db()), 5)
+	if got := m.here("list", "--owner", "corp/Alice", "--kind", "user", "--jq", "length"); got != "1" {
+		t.Errorf("of corp/Alice are %s tokens", got)
+	}
+	m.ends(m.run(alicePassword, "login", "--server", server, "--user", "corp/ALICE", "--rotate", "-"), 0)
+	token = m.here("rotate", strings.SplitN(token, ":", 2)[0])
 	// /verify takes no password of hers, the interface does.
 	if got := curl("corp/alice:" + alicePassword); got != http.StatusUnauthorized {
 		t.Errorf("her password at /verify: %d", got)

@@ -22,9 +22,12 @@ func account(r store.Reader, o token.Owner) (token.Account, error) {
 
 // canonical brings what a request says of an account into the form that is
 // stored.
-func canonical(a token.Account) (token.Account, error) {
-	var err error
-	if a.Owner, err = token.NewOwner(a.Owner.Realm, a.Owner.Name); err != nil {
+func (s *session) canonical(a token.Account) (token.Account, error) {
+	o, err := token.NewOwner(a.Owner.Realm, a.Owner.Name)
+	if err == nil {
+		a.Owner, err = s.canonicalOwner(o)
+	}
+	if err != nil {
 		return a, err
 	}
 	if a.Kind == "" {
@@ -58,7 +61,7 @@ func (c *change) hasSteward(a *token.Account) error {
 
 // AddAccount implements [Accounts].
 func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Account, error) {
-	a, err := canonical(a)
+	a, err := s.canonical(a)
 	if err != nil {
 		return a, err
 	}
@@ -113,6 +116,9 @@ func rolesText(roles []token.Role) string {
 
 // Account implements [Accounts].
 func (s *session) Account(ctx context.Context, o token.Owner) (a token.Account, err error) {
+	if o, err = s.canonicalOwner(o); err != nil {
+		return a, err
+	}
 	err = s.view(ctx, func(r store.Reader) (err error) {
 		if o != s.caller.Owner {
 			if err := s.needs(r, "see the account of "+o.String(), token.Auditor); err != nil {
@@ -157,7 +163,7 @@ func (s *session) ListAccounts(ctx context.Context, realm string, after token.Ow
 
 // SetAccount implements [Accounts].
 func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Account, error) {
-	a, err := canonical(a)
+	a, err := s.canonical(a)
 	if err != nil {
 		return a, err
 	}
@@ -197,7 +203,11 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 
 // DeleteAccount implements [Accounts].
 func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
-	err := s.view(ctx, func(r store.Reader) error {
+	o, err := s.canonicalOwner(o)
+	if err != nil {
+		return err
+	}
+	err = s.view(ctx, func(r store.Reader) error {
 		if err := s.needs(r, "delete accounts", token.Admin); err != nil {
 			return err
 		}

@@ -23,6 +23,10 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 	if spec.Owner.IsZero() {
 		spec.Owner = s.caller.Owner
 	}
+	var err error
+	if spec.Owner, err = s.canonicalOwner(spec.Owner); err != nil {
+		return Issued{}, err
+	}
 	if spec.Kind == token.Refresh && spec.Connection == "" {
 		spec.Connection = token.DefaultConnection
 	}
@@ -32,7 +36,7 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 	verifier := s.hasher.Fast(use(spec.Kind, id), plain)
 
 	var rec token.Record
-	err := s.once(ctx, func(c *change) (string, error) {
+	err = s.once(ctx, func(c *change) (string, error) {
 		rec = token.Record{
 			ID: id, Kind: spec.Kind, Owner: spec.Owner, Name: spec.Name, Roles: spec.Roles,
 			CreatedAt: id.Time(), CreatedBy: s.caller.Owner, Verifier: verifier, Revision: 1, LastChange: token.Made,

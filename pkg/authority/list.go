@@ -38,6 +38,9 @@ func (s *session) List(ctx context.Context, sel token.Selector) iter.Seq2[token.
 	return func(yield func(token.Token, error) bool) {
 		err := sel.Check()
 		if err == nil {
+			sel.Owner, err = s.canonicalOwner(sel.Owner)
+		}
+		if err == nil {
 			err = s.view(ctx, func(r store.Reader) error {
 				if sel.Owner.IsZero() {
 					return s.needs(r, "see tokens of others", token.Auditor)

@@ -84,9 +84,9 @@ func (l *Local) canonicalLogin(name string) (token.Owner, directory.Directory, e
 	return o, nil, err
 }
 
-// Canonical brings an owner into the one form of its realm.
+// canonicalOwner brings an owner into the one form of its realm.
 func (l *Local) canonicalOwner(o token.Owner) (token.Owner, error) {
-	if d := l.directories[o.Realm]; d != nil {
+	if d := l.directories[o.Realm]; d != nil && !o.IsZero() {
 		return d.Canonical(o.Name)
 	}
 	return o, nil

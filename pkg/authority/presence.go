@@ -85,6 +85,42 @@ func (l *Local) stillThere(ctx context.Context, a *token.Account) error {
 	return err
 }
 
+// freshRole asks the directory again when a role is demanded that only it gave,
+// too long ago.
+func (l *Local) freshRole(ctx context.Context, a *token.Account, role token.Role) error {
+	own := token.Identity{Roles: a.Roles}
+	if a.RolesAt.IsZero() || own.HasRole(role) {
+		return nil
+	}
+	var p token.Policy
+	err := l.view(ctx, func(r store.Reader) (err error) {
+		p, err = policy(r)
+		return err
+	})
+	if err != nil || l.now().Sub(a.RolesAt) < p.DirectoryMemory {
+		return err
+	}
+	d := l.directories[a.Owner.Realm]
+	if d == nil {
+		return token.Errorf(token.ErrCannotTell, "the role %s of %s is from a directory that is no longer asked", role, a.Owner)
+	}
+	v, err := d.Lookup(ctx, a.Owner)
+	switch {
+	case err != nil:
+		return err
+	case v.State != directory.Present:
+		return token.Errorf(token.ErrCannotTell, "whether %s still has the role %s the directory does not say: %s", a.Owner, role, v.Why)
+	}
+	now, err := l.learn(ctx, v.Identity)
+	if err != nil {
+		return err
+	}
+	if has := (&token.Identity{Roles: now.AllRoles()}); !has.HasRole(role) {
+		return &Refusal{Reason: MissingRole}
+	}
+	return nil
+}
+
 // unreachable is what policy says while a directory does not answer: refuse to
 // say, or believe its last answer for a time.
 func (l *Local) unreachable(ctx context.Context, a *token.Account, cause error) error {

@@ -242,8 +242,12 @@ func (s *session) keepAccounts(ctx context.Context, present store.Store, rep *Re
 		then.Disabled = was.Disabled || gone || now.Disabled
 		if !gone {
 			then.Roles = slices.DeleteFunc(slices.Clone(was.Roles), func(r token.Role) bool { return !slices.Contains(now.Roles, r) })
+			// An old password may be why it was changed, and an old entry is of
+			// another person.
+			then.Password, then.WrongPasswords = now.Password, now.WrongPasswords
+			then.EntryID, then.DirectoryRoles, then.RolesAt = now.EntryID, now.DirectoryRoles, now.RolesAt
 		}
-		if then.Disabled == was.Disabled && len(then.Roles) == len(was.Roles) {
+		if sameRights(&then, &was) {
 			continue
 		}
 		then.Revision = max(was.Revision, now.Revision) + 1
@@ -253,6 +257,11 @@ func (s *session) keepAccounts(ctx context.Context, present store.Store, rep *Re
 		}
 	}
 	return nil
+}
+
+func sameRights(a, b *token.Account) bool {
+	return a.Disabled == b.Disabled && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.DirectoryRoles, b.DirectoryRoles) &&
+		a.EntryID == b.EntryID && string(a.Password) == string(b.Password) && a.WrongPasswords == b.WrongPasswords
 }
 
 func (rep *RestoreReport) count(kept bool) {

@@ -54,6 +54,11 @@ func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error)
 	if p.Role != "" && !v.identity.HasRole(p.Role) {
 		return token.Identity{}, &Refusal{Reason: MissingRole, Token: v.of.record.ID}
 	}
+	if p.Role != "" {
+		if err := l.freshRole(ctx, v.of.account, p.Role); err != nil {
+			return token.Identity{}, err
+		}
+	}
 	if p.CountsAsUse {
 		l.used(ctx, v.of, v.outdated, v.renewed, c, p.From)
 	}
