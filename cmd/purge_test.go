@@ -176,30 +176,37 @@ func TestPurgeOrphans(t *testing.T) {
 			if diff := cmp.Diff(want, m.live()); diff != "" {
 				t.Errorf("what lives: -want +got:\n%s", diff)
 			}
-			var ids []string
-			for _, o := range plan.Orphans {
-				for _, tok := range o.Tokens {
-					ids = append(ids, tok.ID.String())
-				}
-			}
-			slices.Sort(ids)
-			reason := "orphan purge " + rep.Plan[:16] + ": the directory does not know the owner"
-			tombstones := strings.Split(m.must("", "list", "--all", "--all-owners", "--status", "revoked", "--jq", fmt.Sprintf(`.[] | select(.revoked_reason == %q).id`, reason)), "\n")
-			slices.Sort(tombstones)
-			if diff := cmp.Diff(ids, tombstones); diff != "" {
-				t.Errorf("tombstones: -want +got:\n%s", diff)
-			}
-			audited := strings.Split(m.must("", "admin", "audit", "list", "--jq", fmt.Sprintf(`.[] | select(.action == "token.revoke" and .reason == %q).token`, reason)), "\n")
-			slices.Sort(audited)
-			if diff := cmp.Diff(ids, audited); diff != "" {
-				t.Errorf("the audit log: -want +got:\n%s", diff)
-			}
-			m.must("", "admin", "audit", "verify")
+			m.remembers(plan, rep)
 			if again := m.run("", "purge-orphans"); again.code != 0 || !strings.Contains(again.err, "corp: 940 owners asked about, 0 tokens of 0 owners removed") {
 				t.Errorf("nothing is left, but: %v", again)
 			}
 		})
 	}
+}
+
+// remembers checks that tombstones and audit log tell of exactly the tokens of
+// a plan.
+func (m *machine) remembers(plan orphans.Plan, rep orphans.Report) {
+	m.t.Helper()
+	var ids []string
+	for _, o := range plan.Orphans {
+		for _, tok := range o.Tokens {
+			ids = append(ids, tok.ID.String())
+		}
+	}
+	slices.Sort(ids)
+	reason := "orphan purge " + rep.Plan[:16] + ": the directory does not know the owner"
+	tombstones := strings.Split(m.must("", "list", "--all", "--all-owners", "--status", "revoked", "--jq", fmt.Sprintf(`.[] | select(.revoked_reason == %q).id`, reason)), "\n")
+	slices.Sort(tombstones)
+	if diff := cmp.Diff(ids, tombstones); diff != "" {
+		m.t.Errorf("tombstones: -want +got:\n%s", diff)
+	}
+	audited := strings.Split(m.must("", "admin", "audit", "list", "--jq", fmt.Sprintf(`.[] | select(.action == "token.revoke" and .reason == %q).token`, reason)), "\n")
+	slices.Sort(audited)
+	if diff := cmp.Diff(ids, audited); diff != "" {
+		m.t.Errorf("the audit log: -want +got:\n%s", diff)
+	}
+	m.must("", "admin", "audit", "verify")
 }
 
 // Three tenths are gone: that is rather the directory's fault.
@@ -386,4 +393,31 @@ func TestPurgeOnTerminal(t *testing.T) {
 	yes.expect("[y/N]")
 	yes.send("y\n")
 	yes.end(0, "corp: 32 owners asked about, 3 tokens of 2 owners removed")
+}
+
+// With a list it is the same: what is no whole list says nothing of anybody.
+func TestPurgeList(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "staff.txt")
+	m := office(t, 40, fmt.Sprintf("directories: [{name: corp, kind: list, file: %q}]\n", file))
+	there := "# who works here\n"
+	for i := range 38 {
+		there += fmt.Sprint("U", i+1, "\n")
+	}
+	before := state(t, m.folder())
+	for says, text := range map[string]string{
+		"cut off": there[:len(there)-1], "names nobody": "# later\n", "knows none of the 40 owners": "x\n", "line 40": there + "a\u200bb\n",
+	} {
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		m.ends(m.run("", "purge-orphans", "--yes", "--max-orphans", "40"), 6, says)
+	}
+	must(t, os.Remove(file))
+	m.ends(m.run("", "purge-orphans", "--yes", "--max-orphans", "40"), 6, "no such file")
+	untouched(t, m.folder(), before)
+	must(t, os.WriteFile(file, []byte(there), 0o600))
+	m.ends(m.run("", "purge-orphans", "--yes"), 0, "corp: 40 owners asked about, 3 tokens of 2 owners removed")
+	left := m.live()
+	if slices.Contains(left, "corp/u39") || slices.Contains(left, "corp/u40") || len(left) != 38+13+2 {
+		t.Errorf("what lives: %v", left)
+	}
 }

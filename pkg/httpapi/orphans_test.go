@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/google/go-cmp/cmp"
 
@@ -24,81 +25,95 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
-// TestOrphans purges over the wire, past the document: what a client gets is
-// what the rules say, errors too.
-func TestOrphans(t *testing.T) {
+// purging is a server with 1,200 owners of staff, who have a token each.
+type purging struct {
+	*testing.T
+	local *authority.Local
+	root  authority.Caller
+	rules func(authority.Caller) orphans.Service
+	file  string // names those who are there
+	route routers.Router
+}
+
+func newPurging(t *testing.T) *purging {
+	t.Helper()
 	doc, err := document()
 	check(t, err)
 	closeObjects(doc)
-	router, err := gorillamux.NewRouter(doc)
+	s := &purging{T: t, file: filepath.Join(t.TempDir(), "staff.txt"), root: authority.Caller{Owner: local("root"), FileOwner: true}}
+	s.route, err = gorillamux.NewRouter(doc)
 	check(t, err)
-	file := filepath.Join(t.TempDir(), "staff.txt")
-	d, err := list.New(list.Options{Realm: "staff", File: file})
+	d, err := list.New(list.Options{Realm: "staff", File: s.file})
 	check(t, err)
-	s := memory.New()
-	l := authority.New(authority.Options{Store: s, Keys: keyfile.New(time.Now())})
-	rules := func(c authority.Caller) orphans.Service {
-		return orphans.New(orphans.Options{Store: s, Rules: l, Caller: c, Directories: []directory.Directory{d}})
+	kept := memory.New()
+	s.local = authority.New(authority.Options{Store: kept, Keys: keyfile.New(time.Now())})
+	s.rules = func(c authority.Caller) orphans.Service {
+		return orphans.New(orphans.Options{Store: kept, Rules: s.local, Caller: c, Directories: []directory.Directory{d}})
 	}
-	as := func(c authority.Caller) orphans.Service {
-		handler := httpapi.NewHandler(httpapi.Options{Rules: l, Orphans: rules})
-		srv := httptest.NewUnstartedServer(&judge{T: t, router: router, handler: handler, seen: &sync.Map{}})
-		withPeer(srv, c)
-		srv.Start()
-		t.Cleanup(srv.Close)
-		return newClient(t, srv, httpapi.ClientOptions{}).Orphans()
-	}
-	root := authority.Caller{Owner: local("root"), FileOwner: true}
-	service := l.As(root)
-	there := &strings.Builder{}
 	for i := range 1200 {
 		o := token.Owner{Realm: "staff", Name: fmt.Sprint("u", i)}
-		_, err := service.AddAccount(t.Context(), token.Account{Owner: o, Kind: token.Person})
+		_, err := s.local.As(s.root).AddAccount(t.Context(), token.Account{Owner: o, Kind: token.Person})
 		check(t, err)
-		_, err = service.Generate(t.Context(), token.Spec{Kind: token.User, Owner: o})
+		_, err = s.local.As(s.root).Generate(t.Context(), token.Spec{Kind: token.User, Owner: o})
 		check(t, err)
-		if i >= 600 {
-			fmt.Fprintln(there, o.Name)
-		}
 	}
-	write := func(text string) { check(t, os.WriteFile(file, []byte(text), 0o600)) }
-	write(there.String())
-	admin := as(root)
-	find := func() orphans.Plan {
-		t.Helper()
-		p, err := admin.Find(t.Context(), orphans.Query{Realm: "staff"})
-		check(t, err)
-		return p
+	return s
+}
+
+// as is what a caller can do over the wire, past the document.
+func (s *purging) as(c authority.Caller) orphans.Service {
+	handler := httpapi.NewHandler(httpapi.Options{Rules: s.local, Orphans: s.rules})
+	srv := httptest.NewUnstartedServer(&judge{T: s.T, router: s.route, handler: handler, seen: &sync.Map{}})
+	withPeer(srv, c)
+	srv.Start()
+	s.Cleanup(srv.Close)
+	return newClient(s.T, srv, httpapi.ClientOptions{}).Orphans()
+}
+
+func (s *purging) write(text string) { check(s.T, os.WriteFile(s.file, []byte(text), 0o600)) }
+
+func (s *purging) fails(by orphans.Service, p orphans.Plan, most int, kind error, says string) {
+	s.Helper()
+	_, err := by.Purge(s.Context(), p, orphans.Consent{MaxOrphans: most})
+	if !errors.Is(err, kind) || errors.Is(err, authority.ErrOutcomeUnknown) || !strings.Contains(fmt.Sprint(err), says) {
+		s.Errorf("the error is %v, want a %v with %q", err, kind, says)
 	}
-	fails := func(s orphans.Service, p orphans.Plan, most int, kind error, says string) {
-		t.Helper()
-		_, err := s.Purge(t.Context(), p, orphans.Consent{MaxOrphans: most})
-		if !errors.Is(err, kind) || errors.Is(err, authority.ErrOutcomeUnknown) || !strings.Contains(fmt.Sprint(err), says) {
-			t.Errorf("the error is %v, want a %v with %q", err, kind, says)
-		}
+}
+
+// TestOrphans purges over the wire: what a client gets is what the rules say,
+// errors too.
+func TestOrphans(t *testing.T) {
+	s := newPurging(t)
+	admin := s.as(s.root)
+	there := ""
+	for i := 600; i < 1200; i++ {
+		there += fmt.Sprint("u", i, "\n")
 	}
-	p := find()
-	direct, err := rules(root).Find(t.Context(), orphans.Query{})
+	s.write(there)
+	p, err := admin.Find(t.Context(), orphans.Query{Realm: "staff"})
+	check(t, err)
+	direct, err := s.rules(s.root).Find(t.Context(), orphans.Query{})
 	check(t, err)
 	direct.TakenAt, direct.Digest = p.TakenAt, p.Digest
 	if diff := cmp.Diff(direct, p); diff != "" || len(p.Orphans) != 600 {
 		t.Fatalf("the plan of %d: -want +got:\n%s", len(p.Orphans), diff)
 	}
-	fails(admin, p, 0, token.ErrUnsafe, "600 of the 1200 owners")
-	fails(admin, orphans.Plan{Digest: "x"}, 0, token.ErrUsage, "not as it was made")
+	s.fails(admin, p, 0, token.ErrUnsafe, "600 of the 1200 owners")
+	s.fails(admin, orphans.Plan{Digest: "x"}, 0, token.ErrUsage, "not as it was made")
 	auditor := authority.Caller{Owner: local("eve")}
-	_, err = service.AddAccount(t.Context(), token.Account{Owner: auditor.Owner, Kind: token.Person, Roles: []token.Role{token.Auditor}})
+	_, err = s.local.As(s.root).AddAccount(t.Context(), token.Account{Owner: auditor.Owner, Kind: token.Person, Roles: []token.Role{token.Auditor}})
 	check(t, err)
-	fails(as(auditor), p, 600, token.ErrUsage, "over 65536 bytes")
-	if _, err := as(auditor).Find(t.Context(), orphans.Query{}); !errors.Is(err, token.ErrRefused) {
+	s.fails(s.as(auditor), p, 600, token.ErrUsage, "over 65536 bytes")
+	if _, err := s.as(auditor).Find(t.Context(), orphans.Query{}); !errors.Is(err, token.ErrRefused) {
 		t.Error(err)
 	}
-	write(there.String()[:there.Len()-1])
-	fails(admin, p, 600, token.ErrCannotTell, "cut off")
-	write(there.String())
-	check(t, service.Suspend(t.Context(), []token.Ref{{ID: p.Orphans[3].Tokens[0].ID}}, time.Time{}))
-	fails(admin, p, 600, token.ErrConflict, "has changed since")
-	p = find()
+	s.write(there[:len(there)-1])
+	s.fails(admin, p, 600, token.ErrCannotTell, "cut off")
+	s.write(there)
+	check(t, s.local.As(s.root).Suspend(t.Context(), []token.Ref{{ID: p.Orphans[3].Tokens[0].ID}}, time.Time{}))
+	s.fails(admin, p, 600, token.ErrConflict, "has changed since")
+	p, err = admin.Find(t.Context(), orphans.Query{})
+	check(t, err)
 	rep, err := admin.Purge(t.Context(), p, orphans.Consent{MaxOrphans: 600})
 	check(t, err)
 	want := orphans.Report{

@@ -261,8 +261,14 @@ func TestDoubts(t *testing.T) {
 				w.staff(names[2:]...)
 			})
 		}
-		w.TB = t
-		// One realm in doubt stops a purge of all, and not one of another.
+	})
+}
+
+// One realm in doubt stops a purge of all, and not one of another.
+func TestDoubtsElsewhere(t *testing.T) {
+	worlds(t, func(t *testing.T, w *world) {
+		names := w.crowd(40)
+		w.staff(names[2:]...)
 		w.dirs = append(w.dirs, says{realm(t, "doubts", w.file), func(context.Context, []token.Owner) ([]directory.Verdict, error) {
 			return nil, token.Errorf(token.ErrCannotTell, "it is down")
 		}})

@@ -17,19 +17,8 @@ func TestWalkOwners(t *testing.T) {
 		var want []string
 		n := 0
 		add := func(w store.Writer, o token.Owner, tokens int, end bool) error {
-			for range tokens {
-				n++
-				rec := refreshToken(0, o, "")
-				rec.CreatedAt = at(0)
-				rec.ID, rec.ExpiresAt = tokenID(rec.CreatedAt, n), at(100)
-				if end {
-					rec.ExpiresAt = at(10)
-				}
-				if err := store.PutToken(w, nil, &rec); err != nil {
-					return err
-				}
-			}
-			return nil
+			n += tokens
+			return addTokens(w, o, n, tokens, end)
 		}
 		for from := 0; from < 2600; from += 20 {
 			update(t, s, func(w store.Writer) error {
@@ -77,4 +66,21 @@ func TestWalkOwners(t *testing.T) {
 			t.Fatalf("%v (%v) has tokens when all have expired", a.Owner, err)
 		}
 	})
+}
+
+// addTokens gives an owner tokens with ids up to n, which live until at(100),
+// or end at(10).
+func addTokens(w store.Writer, o token.Owner, n, tokens int, end bool) error {
+	for i := range tokens {
+		rec := refreshToken(0, o, "")
+		rec.CreatedAt = at(0)
+		rec.ID, rec.ExpiresAt = tokenID(rec.CreatedAt, n-i), at(100)
+		if end {
+			rec.ExpiresAt = at(10)
+		}
+		if err := store.PutToken(w, nil, &rec); err != nil {
+			return err
+		}
+	}
+	return nil
 }
