@@ -53,7 +53,8 @@ func (l *Local) Purge(ctx context.Context, p Plan, c Consent) (Report, error) {
 		}
 		work = append(work, left...)
 	}
-	return rep, l.remove(ctx, work, p.reason(), &rep, c.Progress)
+	err := l.remove(ctx, work, p.reason(), &rep, c.Progress)
+	return rep, err
 }
 
 // backAgain is the conflict of somebody in a plan who is an orphan no more.
