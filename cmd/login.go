@@ -146,6 +146,10 @@ func (a *app) keepLogin(ctx context.Context, t target, login secret.Secret) (str
 	if err := token.CheckName("context", c.Name); err != nil {
 		c.Name = "server" // an IPv6 address, or a very long name
 	}
+	if old, err := w.Context(c.Name); err == nil && old.Server != c.Server {
+		return "", token.Errorf(token.ErrConflict, "there is a context %q already, for another server", c.Name).
+			WithHint("add one under another name: tokenctl context add NAME --server %s, then tokenctl login --context NAME", c.Server)
+	}
 	_, err = w.Replace(ctx, c, login)
 	return c.Name, err
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -80,6 +81,8 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 			return "", err
 		}
 		a.CreatedAt, a.CreatedBy, a.Revision = c.now, c.by.caller.Owner, 1
+		// What a directory says, and a password, come by ways of their own.
+		a.EntryID, a.DirectoryRoles, a.RolesAt, a.Password, a.WrongPasswords = "", nil, time.Time{}, nil, 0
 		c.noteAccount("account.add", &a, accountText(&a))
 		return "", store.Accounts.Put(c, a)
 	}, func(c *change, _ string) (err error) {
@@ -87,7 +90,7 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 		a, err = store.Accounts.Get(c, a.Owner.Realm, a.Owner.Name)
 		return goneSince(err)
 	})
-	return a, err
+	return shown(a), err
 }
 
 func (c *change) noteAccount(action string, a *token.Account, detail string) {

@@ -16,7 +16,8 @@ const (
 	longestDelay    = 4 * time.Second
 	attemptsForget  = 15 * time.Minute
 	attemptsKept    = 1 << 14 // accounts
-	attemptsWaiting = 8       // at once, for one account
+	attemptsWaiting = 4       // at once, for one account and address
+	attemptsAtOnce  = 256     // for one account
 )
 
 // attempts are the wrong passwords of late, by account, over all spellings and
@@ -28,6 +29,7 @@ type attempts struct {
 
 type attempt struct {
 	wrong, waiting int
+	from           map[string]int // who waits
 	last           time.Time
 }
 
@@ -43,7 +45,7 @@ func (a *attempt) delay() time.Duration {
 var errTooMany = token.Errorf(token.ErrCannotTell, "too many log-ins of this account are under way").WithHint("wait some seconds and try again")
 
 // wait lets an attempt wait its turn.
-func (t *attempts) wait(ctx context.Context, o token.Owner, now func() time.Time) error {
+func (t *attempts) wait(ctx context.Context, o token.Owner, from string, now func() time.Time) error {
 	t.mu.Lock()
 	a := t.by[o]
 	if a != nil && now().Sub(a.last) >= attemptsForget && a.waiting == 0 {
@@ -54,16 +56,23 @@ func (t *attempts) wait(ctx context.Context, o token.Owner, now func() time.Time
 		t.mu.Unlock()
 		return nil
 	}
-	if a.waiting == attemptsWaiting {
+	if a.from[from] == attemptsWaiting || a.waiting == attemptsAtOnce {
 		t.mu.Unlock()
 		return errTooMany
 	}
+	if a.from == nil {
+		a.from = map[string]int{}
+	}
 	a.waiting++
+	a.from[from]++
 	d := a.delay()
 	t.mu.Unlock()
 	defer func() {
 		t.mu.Lock()
 		a.waiting--
+		if a.from[from]--; a.from[from] == 0 {
+			delete(a.from, from)
+		}
 		t.mu.Unlock()
 	}()
 	select {
@@ -83,18 +92,32 @@ func (t *attempts) failed(o token.Owner, now time.Time) {
 			t.by = map[token.Owner]*attempt{}
 		}
 		if len(t.by) >= attemptsKept {
-			for other, old := range t.by { // any that nobody waits for
-				if old.waiting == 0 {
-					delete(t.by, other)
-					break
-				}
-			}
+			t.forget()
 		}
 		a = &attempt{}
 		t.by[o] = a
 	}
 	a.wrong++
 	a.last = now
+}
+
+// forget makes room: of a few that nobody waits for, the one with the fewest
+// wrong passwords goes, so that many names do not wipe out the count of one.
+func (t *attempts) forget() {
+	var least token.Owner
+	seen, wrong := 0, 0
+	for o, a := range t.by { // the order of a map is random
+		if a.waiting > 0 {
+			continue
+		}
+		if seen == 0 || a.wrong < wrong {
+			least, wrong = o, a.wrong
+		}
+		if seen++; seen == 16 {
+			break
+		}
+	}
+	delete(t.by, least)
 }
 
 func (t *attempts) succeeded(o token.Owner) {

@@ -53,6 +53,10 @@ type Presented struct {
 	Connection string
 	// Role must be borne, if it is set.
 	Role token.Role
+	// AskDirectory is set where rights are taken from the answer for long: the
+	// owner's directory is asked whether they are still there, at most once a
+	// minute.
+	AskDirectory bool
 	// CountsAsUse is set where a credential is put to use, not looked at.
 	CountsAsUse bool
 	// From is the address that shows it.

@@ -42,6 +42,7 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 		// The directory may have given or taken roles: what was judged is read
 		// again.
 		if err := s.stillThere(ctx, v.of.account); err != nil {
+			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}
 		if len(s.directories) > 0 && v.of.account.Owner.Realm != token.LocalRealm {

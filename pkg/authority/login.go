@@ -3,7 +3,6 @@ package authority
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -43,7 +42,7 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 	if err != nil || in.Password.IsZero() || len(in.Password.Reveal()) > maxPassword {
 		return token.Identity{}, &Refusal{Reason: UnknownAccount}
 	}
-	if err := l.attempts.wait(ctx, owner, l.now); err != nil {
+	if err := l.attempts.wait(ctx, owner, in.From, l.now); err != nil {
 		return token.Identity{}, err
 	}
 	var a token.Account
@@ -57,10 +56,13 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 	}
 	var no *Refusal
 	if errors.As(err, &no) {
-		if no.Reason == WrongPassword {
+		// Names that nobody has count too: else the delay would tell them.
+		if no.Reason != AccountOff {
 			l.attempts.failed(owner, l.now())
 		}
-		l.noteRefusal(err, in.From)
+		if l.serving {
+			l.noted.refusal(audit.Entry{Time: l.clock(), Action: credentialRefused, Owner: owner, Reason: string(no.Reason), Source: in.From}, false)
+		}
 	}
 	if err != nil {
 		return token.Identity{}, err
@@ -129,7 +131,6 @@ func (l *Local) logInAt(ctx context.Context, d directory.Directory, in Login) (a
 	_, name, _ := strings.Cut(in.Name, "/")
 	id, err := d.Authenticate(ctx, name, in.Password)
 	if errors.Is(err, token.ErrRefused) {
-		l.warn(fmt.Errorf("the directory %s refuses a log-in: %w", d.Realm(), err))
 		return a, &Refusal{Reason: WrongPassword}
 	}
 	if err != nil {
@@ -150,11 +151,16 @@ func (l *Local) learn(ctx context.Context, id directory.Identity) (a token.Accou
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return a, err
 	}
-	if known && a.EntryID != "" && id.EntryID != "" && a.EntryID != id.EntryID {
-		if err := s.succeed(ctx, id); err != nil {
+	switch {
+	case known && a.Kind == token.ServiceAccount:
+		return a, &Refusal{Reason: AccountOff}
+	case known && a.EntryID != "" && id.EntryID == "":
+		return a, token.Errorf(token.ErrCannotTell, "the directory %s does not say any more whether this is the %s that we know", id.Owner.Realm, id.Owner)
+	case known && a.EntryID != "" && a.EntryID != id.EntryID:
+		if err := s.succeed(ctx, a.EntryID, id); err != nil {
 			return a, err
 		}
-	} else if known && a.EntryID == id.EntryID && a.DisplayName == id.DisplayName && slices.Equal(a.DirectoryRoles, id.Roles) && l.now().Sub(a.RolesAt) < rolesPrecision {
+	case known && a.EntryID == id.EntryID && a.DisplayName == id.DisplayName && slices.Equal(a.DirectoryRoles, id.Roles) && l.now().Sub(a.RolesAt) < rolesPrecision:
 		return a, nil
 	}
 	err = s.update(ctx, func(c *change) error {
@@ -181,30 +187,84 @@ func (l *Local) learn(ctx context.Context, id directory.Identity) (a token.Accou
 // log-in that changes nothing else does not cost a write each time.
 const rolesPrecision = usePrecision
 
-// succeed ends what another person had under the same name.
-func (s *session) succeed(ctx context.Context, id directory.Identity) error {
-	var refs []token.Ref
+// succeed ends what another person had under the same name. The account is
+// replaced first, and disabled until all is done: nothing is made for either of
+// the two meanwhile.
+func (s *session) succeed(ctx context.Context, was string, id directory.Identity) error {
+	disabled := false
+	err := s.update(ctx, func(c *change) error {
+		a, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
+		if err != nil {
+			return err
+		}
+		if a.EntryID != was {
+			return token.Errorf(token.ErrConflict, "the account %s has changed meanwhile", id.Owner).WithHint("log in again")
+		}
+		disabled = a.Disabled
+		c.note(audit.Entry{Action: "account.replace", Owner: id.Owner, Object: id.Owner.String(), Detail: "another person has the name now"})
+		return store.Accounts.Put(c, token.Account{
+			Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner, EntryID: id.EntryID, Disabled: true, Revision: a.Revision + 1,
+		})
+	})
+	if err != nil {
+		return err
+	}
 	for t, err := range store.WalkOwner(ctx, s.store, id.Owner, token.ID{}) {
 		if err != nil {
 			return err
 		}
-		if t.RevokedAt.IsZero() {
-			refs = append(refs, token.Ref{ID: t.ID})
+		if !t.RevokedAt.IsZero() {
+			continue
+		}
+		if err := s.update(ctx, func(c *change) error {
+			rec, err := store.GetToken(c, t.ID)
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return c.revoke(rec, "the name belongs to another person now")
+		}); err != nil {
+			return err
 		}
 	}
-	if err := s.each(ctx, refs, func(c *change, rec token.Record) error {
-		return c.revoke(rec, "the name belongs to another person now")
-	}); err != nil {
+	if err := s.endStewardship(ctx, id.Owner); err != nil {
 		return err
 	}
 	return s.update(ctx, func(c *change) error {
 		a, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
-		if err != nil || a.EntryID == id.EntryID {
+		if err != nil || a.EntryID != id.EntryID {
 			return err
 		}
-		c.note(audit.Entry{Action: "account.replace", Owner: id.Owner, Object: id.Owner.String(), Detail: "another person has the name now"})
-		return store.Accounts.Put(c, token.Account{
-			Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner, EntryID: id.EntryID, Disabled: a.Disabled, Revision: a.Revision + 1,
-		})
+		a.Disabled = disabled
+		a.Revision++
+		return store.Accounts.Put(c, a)
 	})
+}
+
+// endStewardship disables the service accounts whose steward is gone: whoever
+// has the name now did not ask for them.
+func (s *session) endStewardship(ctx context.Context, steward token.Owner) error {
+	for bot, err := range store.Accounts.Pages(ctx, s.store) {
+		if err != nil {
+			return err
+		}
+		if bot.Steward != steward || bot.Disabled {
+			continue
+		}
+		if err := s.update(ctx, func(c *change) error {
+			a, err := store.Accounts.Get(c, bot.Owner.Realm, bot.Owner.Name)
+			if err != nil || a.Steward != steward {
+				return err
+			}
+			a.Disabled = true
+			a.Revision++
+			c.noteAccount("account.disable", &a, "its steward "+steward.String()+" is gone, and the name is another person's")
+			return store.Accounts.Put(c, a)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

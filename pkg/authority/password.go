@@ -75,7 +75,13 @@ func (s *session) SetPassword(ctx context.Context, o token.Owner, old, fresh sec
 	if err != nil {
 		return err
 	}
-	// Whoever has one must know it, but an administrator helps others who do not.
+	// Whoever has one must know it, but an administrator helps others who do not,
+	// and to a first one: a token alone must not become a password.
+	if own && len(a.Password) == 0 {
+		if err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "set a first password", token.Admin) }); err != nil {
+			return err
+		}
+	}
 	if own && len(a.Password) > 0 {
 		if err := s.checkOld(ctx, &a, old); err != nil {
 			return err
@@ -89,6 +95,9 @@ func (s *session) SetPassword(ctx context.Context, o token.Owner, old, fresh sec
 		now, err := account(c, o)
 		if err != nil {
 			return err
+		}
+		if now.Disabled && own {
+			return token.Errorf(token.ErrRefused, "the account %s is disabled", o)
 		}
 		if string(now.Password) != string(a.Password) {
 			return token.Errorf(token.ErrConflict, "the password of %s has changed meanwhile", o)
@@ -121,6 +130,7 @@ func (s *session) checkOld(ctx context.Context, a *token.Account, old secret.Sec
 		}
 		now.WrongPasswords++
 		now.Revision++
+		c.noteAccount("account.password-refused", &now, fmt.Sprintf("wrong old password, %d in a row", now.WrongPasswords))
 		if off = now.WrongPasswords > wrongPasswordsAllowed && !now.Disabled; off {
 			now.Disabled = true
 			c.noteAccount("account.disable", &now, fmt.Sprintf("%d wrong old passwords in a row", now.WrongPasswords))

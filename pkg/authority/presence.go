@@ -56,7 +56,7 @@ func (p *presences) put(o token.Owner, v directory.Verdict, now time.Time) {
 // For an owner whom no directory knows there is nothing to ask.
 func (l *Local) stillThere(ctx context.Context, a *token.Account) error {
 	d := l.directories[a.Owner.Realm]
-	if d == nil {
+	if d == nil || a.Kind == token.ServiceAccount { // whom no directory knows
 		return nil
 	}
 	v, known := l.presences.get(a.Owner, l.now())
@@ -89,7 +89,7 @@ func (l *Local) stillThere(ctx context.Context, a *token.Account) error {
 // too long ago.
 func (l *Local) freshRole(ctx context.Context, a *token.Account, role token.Role) error {
 	own := token.Identity{Roles: a.Roles}
-	if a.RolesAt.IsZero() || own.HasRole(role) {
+	if a.RolesAt.IsZero() || a.Kind == token.ServiceAccount || own.HasRole(role) {
 		return nil
 	}
 	var p token.Policy
@@ -105,9 +105,15 @@ func (l *Local) freshRole(ctx context.Context, a *token.Account, role token.Role
 		return token.Errorf(token.ErrCannotTell, "the role %s of %s is from a directory that is no longer asked", role, a.Owner)
 	}
 	v, err := d.Lookup(ctx, a.Owner)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	v = v.Of(directory.Known{Owner: a.Owner, EntryID: a.EntryID})
+	switch {
+	case v.State == directory.Absent:
+		return &Refusal{Reason: OwnerGone}
+	case v.Disabled:
+		return &Refusal{Reason: OwnerDisabled}
 	case v.State != directory.Present:
 		return token.Errorf(token.ErrCannotTell, "whether %s still has the role %s the directory does not say: %s", a.Owner, role, v.Why)
 	}

@@ -54,6 +54,12 @@ func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error)
 	if p.Role != "" && !v.identity.HasRole(p.Role) {
 		return token.Identity{}, &Refusal{Reason: MissingRole, Token: v.of.record.ID}
 	}
+	if p.AskDirectory {
+		if err := l.stillThere(ctx, v.of.account); err != nil {
+			l.noteRefusal(err, p.From)
+			return token.Identity{}, err
+		}
+	}
 	if p.Role != "" {
 		if err := l.freshRole(ctx, v.of.account, p.Role); err != nil {
 			return token.Identity{}, err

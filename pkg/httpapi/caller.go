@@ -67,7 +67,7 @@ func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller
 		return h.logIn(r, login)
 	}
 	id, err := h.Rules.Verify(r.Context(), authority.Presented{
-		Credential: credential, Kinds: callerKinds, Connection: authority.SelfConnection, CountsAsUse: true, From: from,
+		Credential: credential, Kinds: callerKinds, Connection: authority.SelfConnection, CountsAsUse: true, AskDirectory: true, From: from,
 	})
 	if errors.Is(err, token.ErrRefused) {
 		h.refused(r, err)

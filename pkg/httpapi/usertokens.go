@@ -209,6 +209,9 @@ func (h *handler) purgeUserTokens(w http.ResponseWriter, r *http.Request) error 
 	if h.Orphans == nil {
 		return token.Errorf(token.ErrNotFound, "this server has no directories")
 	}
+	if err := mayTake(w, r, longWork); err != nil {
+		return err
+	}
 	s := h.Orphans(who)
 	plan, err := s.Find(r.Context(), orphans.Query{})
 	if err == nil {

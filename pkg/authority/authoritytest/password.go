@@ -9,7 +9,7 @@ import (
 )
 
 var passwords = []rule{
-	{"One's own needs the old one, once there is one", ownPassword},
+	{"One's own needs the old one, and the first comes from an administrator", ownPassword},
 	{"That of others is for administrators, who need no old one", othersPassword},
 	{"The eleventh wrong old one in a row disables the account, and enabling it counts anew", wrongPasswords},
 	{"What makes no password is refused", noPassword},
@@ -27,8 +27,15 @@ func setPassword(s authority.Accounts, old, fresh string) error {
 	return s.SetPassword(background, token.Owner{}, secret.FromText(old), secret.FromText(fresh))
 }
 
+// first gives somebody a password.
+func (w *world) first(name string) {
+	w.Helper()
+	w.must(w.root.SetPassword(background, local(name), noSecret, secret.FromText(firstPassword)))
+}
+
 func ownPassword(w *world) {
-	w.must(setPassword(w.alice, "", firstPassword))
+	w.fails(setPassword(w.alice, "", firstPassword), token.ErrRefused) // a token alone must not become a password
+	w.first("alice")
 	a, err := w.root.Account(background, local("alice"))
 	w.must(err)
 	if !a.HasPassword || len(a.Password) > 0 {
@@ -54,7 +61,7 @@ func othersPassword(w *world) {
 }
 
 func wrongPasswords(w *world) {
-	w.must(setPassword(w.alice, "", firstPassword))
+	w.first("alice")
 	wrong := func(n int) {
 		w.Helper()
 		for i := range n {
