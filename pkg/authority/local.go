@@ -359,6 +359,13 @@ func (s *session) needs(r store.Reader, what string, roles ...token.Role) error 
 	return refusal
 }
 
+// Require refuses a caller who has none of the roles, as the methods of a
+// [Service] do, for rules that stand elsewhere: the refusal is in the audit log.
+func (l *Local) Require(ctx context.Context, c Caller, what string, roles ...token.Role) error {
+	s := &session{Local: l, caller: c}
+	return s.view(ctx, func(r store.Reader) error { return s.needs(r, what, roles...) })
+}
+
 func (s *session) who() string {
 	if s.caller.Owner.IsZero() {
 		return "a stranger"

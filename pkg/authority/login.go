@@ -42,7 +42,8 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 	if err != nil || in.Password.IsZero() || len(in.Password.Reveal()) > maxPassword {
 		return token.Identity{}, &Refusal{Reason: UnknownAccount}
 	}
-	if err := l.attempts.wait(ctx, owner, in.From, l.now); err != nil {
+	at := door{owner: owner}
+	if err := l.knock(ctx, at, in.From); err != nil {
 		return token.Identity{}, err
 	}
 	var a token.Account
@@ -58,7 +59,7 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 	if errors.As(err, &no) {
 		// Names that nobody has count too: else the delay would tell them.
 		if no.Reason != AccountOff {
-			l.attempts.failed(owner, l.now())
+			l.attempts.failed(at, l.now())
 		}
 		if l.serving {
 			l.noted.refusal(audit.Entry{Time: l.clock(), Action: credentialRefused, Owner: owner, Reason: string(no.Reason), Source: in.From}, false)
@@ -67,7 +68,7 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 	if err != nil {
 		return token.Identity{}, err
 	}
-	l.attempts.succeeded(owner)
+	l.attempts.succeeded(at)
 	return token.Identity{Owner: a.Owner, Roles: a.AllRoles()}, nil
 }
 

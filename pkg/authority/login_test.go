@@ -1,6 +1,7 @@
 package authority_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -161,4 +162,45 @@ func TestSetPassword(t *testing.T) {
 	if err := narrow.SetPassword(background, token.Owner{}, secret.FromText(goodPassword), secret.FromText(otherPassword)); !errors.Is(err, token.ErrRefused) {
 		t.Errorf("by a narrowed credential: %v", err)
 	}
+}
+
+// What slows guessing down outlasts a restart, and success ends it there too.
+func TestGuessesOutlastRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, keys := memory.New(), keyfile.New(time.Now())
+		serve := func(do func(*authority.Local)) {
+			l, _, _ := people(t, s, keys)
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- l.Run(ctx) }()
+			do(l)
+			stop()
+			must(t, <-done)
+		}
+		takes := func(l *authority.Local, password string) time.Duration {
+			begun := time.Now()
+			logsIn(l, "alice", password)
+			return time.Since(begun)
+		}
+		serve(func(l *authority.Local) {
+			for range 10 {
+				takes(l, "a guess at it")
+				logsIn(l, "nobody", "a guess at it")
+			}
+		})
+		serve(func(l *authority.Local) {
+			if took := takes(l, goodPassword); took < 4*time.Second {
+				t.Errorf("after a restart the next one took %s", took)
+			}
+		})
+		serve(func(l *authority.Local) {
+			if took := takes(l, otherPassword); took > 0 {
+				t.Errorf("a success is forgotten by a restart: %s", took)
+			}
+			begun := time.Now()
+			if logsIn(l, "nobody", otherPassword); time.Since(begun) > 0 {
+				t.Errorf("the store remembers who does not exist")
+			}
+		})
+	})
 }

@@ -97,7 +97,7 @@ func (s *session) SetPassword(ctx context.Context, o token.Owner, old, fresh sec
 			return err
 		}
 		if now.Disabled && own {
-			return token.Errorf(token.ErrRefused, "the account %s is disabled", o)
+			return errWrongOld // others, at the same moment, guessed it away
 		}
 		if string(now.Password) != string(a.Password) {
 			return token.Errorf(token.ErrConflict, "the password of %s has changed meanwhile", o)
@@ -144,5 +144,9 @@ func (s *session) checkOld(ctx context.Context, a *token.Account, old secret.Sec
 		return token.Errorf(token.ErrRefused, "the old password is wrong once too often: the account %s is disabled", a.Owner).
 			WithHint("an administrator can restore it: tokenctl admin user enable %s", a.Owner)
 	}
-	return token.Errorf(token.ErrRefused, "the old password is wrong")
+	return errWrongOld
 }
+
+// errWrongOld is said of a right one, too, once the account is disabled: guesses
+// that were under way then learn nothing.
+var errWrongOld = token.Errorf(token.ErrRefused, "the old password is wrong, or the account is disabled")

@@ -224,7 +224,7 @@ func (l *Local) maintainAll(ctx context.Context) {
 // answer.
 func (l *Local) flush(ctx context.Context, tick bool) error {
 	uses, entries := l.noted.take(l.clock(), tick)
-	return errors.Join(l.flushUses(ctx, uses), l.flushRefusals(ctx, entries))
+	return errors.Join(l.flushUses(ctx, uses), l.flushRefusals(ctx, entries), l.flushAttempts(ctx))
 }
 
 func (l *Local) flushUses(ctx context.Context, uses map[token.ID]token.Use) error {

@@ -117,6 +117,7 @@ type Options struct {
 	// Rules removes; *authority.Local is it.
 	Rules interface {
 		As(authority.Caller) authority.Service
+		Require(ctx context.Context, c authority.Caller, what string, roles ...token.Role) error
 	}
 	Caller      authority.Caller
 	Directories []directory.Directory
@@ -142,14 +143,7 @@ func New(o Options) *Local {
 // mayPurge refuses everybody but administrators, whose own tokens could be
 // revoked without being one.
 func (l *Local) mayPurge(ctx context.Context) error {
-	me, err := l.service.WhoAmI(ctx)
-	if err != nil {
-		return err
-	}
-	if !me.HasRole(token.Admin) {
-		return token.Errorf(token.ErrRefused, "%s may not purge orphans", cmp.Or(me.Owner.String(), "a stranger")).WithHint("this needs the role %s", token.Admin)
-	}
-	return nil
+	return l.Rules.Require(ctx, l.Caller, "purge orphans", token.Admin)
 }
 
 // directories are those of a realm, or all, by realm.

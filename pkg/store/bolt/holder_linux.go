@@ -3,6 +3,7 @@ package bolt
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -42,7 +43,10 @@ func holders(f *os.File) string {
 		if err != nil {
 			comm = []byte("a process")
 		}
-		names = append(names, fmt.Sprintf("%s (pid %s)", strings.Map(printable, string(comm)), pid))
+		// A lock that is handed over while we read stands there twice.
+		if name := fmt.Sprintf("%s (pid %s)", strings.Map(printable, string(comm)), pid); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	const most = 3
 	if len(names) > most {
