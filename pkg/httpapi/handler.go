@@ -25,6 +25,8 @@ type Rules interface {
 	As(authority.Caller) authority.Service
 	// Ready says why questions cannot be answered now.
 	Ready(context.Context) error
+	// Require refuses a caller who has none of the roles.
+	Require(ctx context.Context, c authority.Caller, what string, roles ...token.Role) error
 }
 
 // Limits bound what a request may ask of the server. Those of time and of

@@ -125,10 +125,20 @@ func (h *handler) ownCreateTime(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
+// office is the service of a caller who has the role: to these clients, what is
+// an administrator's is nobody else's, not even of their own token.
+func (h *handler) office(r *http.Request, role token.Role) (authority.Service, error) {
+	who, err := h.caller(r)
+	if err != nil {
+		return nil, err
+	}
+	return h.Rules.As(who), h.Rules.Require(r.Context(), who, "administer user tokens", role)
+}
+
 // userTokens lists user tokens of a realm by the days they were made on, UTC,
 // the second not included.
 func (h *handler) userTokens(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
+	s, err := h.office(r, token.Auditor)
 	if err != nil {
 		return err
 	}
@@ -157,7 +167,7 @@ func (h *handler) userTokens(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) userToken(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
+	s, err := h.office(r, token.Auditor)
 	if err != nil {
 		return err
 	}
@@ -177,7 +187,7 @@ func (h *handler) userToken(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) deleteByCode(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
+	s, err := h.office(r, token.Admin)
 	if err != nil {
 		return err
 	}
@@ -235,7 +245,7 @@ type userTokenDays struct {
 }
 
 func (h *handler) userTokenConfig(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
+	s, err := h.office(r, token.Auditor)
 	if err != nil {
 		return err
 	}
@@ -260,7 +270,7 @@ func (h *handler) setUserTokenConfig(w http.ResponseWriter, r *http.Request) err
 }
 
 func (h *handler) deleteUserTokenConfig(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
+	s, err := h.office(r, token.Admin)
 	if err != nil {
 		return err
 	}
