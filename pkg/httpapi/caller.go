@@ -27,7 +27,7 @@ func WithPeer(ctx context.Context, c authority.Caller) context.Context {
 
 // errUnknownCaller: the request is nobody's whom we know. The status is 401.
 var errUnknownCaller = token.Errorf(token.ErrRefused, "the credential of the caller is missing or not accepted").
-	WithHint("send a user token (Basic code:passcode) or an access token of the connection %q (Bearer)", authority.SelfConnection)
+	WithHint("send a user token (Basic code:passcode), a name and its password (Basic), or an access token of the connection %q (Bearer)", authority.SelfConnection)
 
 // callerKinds are the kinds of token that say who is asking. A refresh token is
 // no Bearer.
@@ -84,11 +84,14 @@ func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller
 	return c, id.Roles, nil
 }
 
-// loginOf takes a name and a password apart. What begins with a user code is a
-// user token, which no name looks like.
+// passcodePrefix is what every passcode begins with.
+const passcodePrefix = "tkp_"
+
+// loginOf takes a name and a password apart. A name may look like a user code,
+// so only with what looks like a passcode, too, is a pair a user token.
 func loginOf(credential secret.Secret) (authority.Login, bool) {
 	name, password, pair := strings.Cut(credential.Reveal(), ":")
-	if !pair || secret.LooksLikeID(name) {
+	if !pair || secret.LooksLikeID(name) && strings.HasPrefix(password, passcodePrefix) {
 		return authority.Login{}, false
 	}
 	return authority.Login{Name: name, Password: secret.FromText(password)}, true

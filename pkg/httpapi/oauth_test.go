@@ -210,6 +210,10 @@ func TestCallers(t *testing.T) {
 	s := newSite(t)
 	self := s.generate(token.Spec{Kind: token.Refresh, Owner: owner("admin"), Connection: authority.SelfConnection, Roles: []token.Role{token.Auditor}})
 	other := s.generate(token.Spec{Kind: token.Refresh, Owner: owner("admin"), Roles: []token.Role{token.Admin}})
+	// A name may have 16 letters of the alphabet of ids.
+	_, err := s.root.AddAccount(t.Context(), token.Account{Owner: owner("maxwagenknechter"), Kind: token.Person})
+	s.must(err)
+	s.must(s.root.SetPassword(t.Context(), owner("maxwagenknechter"), secret.Secret{}, secret.FromText("correct horse battery")))
 	who := func(authorization string) string {
 		t.Helper()
 		got := s.get("/api/v1/whoami", authorization)
@@ -230,7 +234,10 @@ func TestCallers(t *testing.T) {
 		"an access token of another":    {bearer(s.exchange(other).Text), "Unauthorized"},
 		"a refresh token":               {bearer(self.Secret), "Unauthorized"},
 		"nothing":                       {"", "Unauthorized"},
-		"a password":                    {basic("alice", "secret"), "Unauthorized"},
+		"a wrong password":              {basic("alice", "secret"), "Unauthorized"},
+		"a name like a code":            {basic("maxwagenknechter", "correct horse battery"), "local/maxwagenknechter "},
+		"its wrong password":            {basic("maxwagenknechter", "secret"), "Unauthorized"},
+		"a passcode of no such code":    {basic("maxwagenknechter", s.users["alice"].Secret.Reveal()), "Unauthorized"},
 		"a code without its passcode":   {basic(s.users["alice"].Token.ID.String(), ""), "Unauthorized"},
 		"the passcode as a user's name": {basic(s.users["alice"].Secret.Reveal(), ""), "Unauthorized"},
 	} {
@@ -238,8 +245,8 @@ func TestCallers(t *testing.T) {
 			t.Errorf("%s: %q, want %q", what, got, c.want)
 		}
 	}
-	if got := s.get("/api/v1/whoami", ""); len(got.header.Values("WWW-Authenticate")) != 2 {
-		t.Errorf("WWW-Authenticate: %v", got.header)
+	if got := s.get("/api/v1/whoami", ""); len(got.header.Values("WWW-Authenticate")) != 2 || !strings.Contains(got.body, "password") {
+		t.Errorf("%v %s", got.header, got.body)
 	}
 	// A narrowed credential makes nothing wider.
 	narrow := bearer(s.exchange(self).Text)
