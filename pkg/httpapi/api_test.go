@@ -335,8 +335,8 @@ func TestStranger(t *testing.T) {
 func TestNamesInPaths(t *testing.T) {
 	a := newAPI(t)
 	c := newClient(t, a.srv, httpapi.ClientOptions{})
-	for _, name := range []string{".", "..", "a/b", "/", "a//b/../c", "a%2Fb", "?", "#", "a b", "é", "a;b", "...", "auth0|1", "tokens:revoke"} {
-		o := token.Owner{Realm: "corp", Name: name}
+	for _, name := range []string{".", "..", "a/b", "/", "a//b/../c", "a%2fb", "?", "#", "a b", "é", "a;b", "...", "auth0|1", "tokens:revoke"} {
+		o := local(name)
 		made, err := c.AddAccount(background, token.Account{Owner: o})
 		if err != nil {
 			t.Fatal(err)
@@ -352,7 +352,7 @@ func TestNamesInPaths(t *testing.T) {
 	}
 }
 
-// slow is an authority whose log comes one entry every 50 ms.
+// slow is an authority whose log comes one entry every 50 ms, and its tokens too.
 type slow struct{ *authority.Local }
 
 type slowService struct{ authority.Service }
@@ -367,6 +367,17 @@ func (s slowService) ListAudit(ctx context.Context, f audit.Filter) iter.Seq2[au
 				err = ctx.Err()
 			}
 			if e.Detail = strings.Repeat("x", 40<<10); !yield(e, err) { // more than is flushed at once
+				return
+			}
+		}
+	}
+}
+
+func (s slowService) List(ctx context.Context, sel token.Selector) iter.Seq2[token.Token, error] {
+	return func(yield func(token.Token, error) bool) {
+		for range 10 {
+			time.Sleep(50 * time.Millisecond)
+			if !yield(token.Token{Record: token.Record{Owner: local("alice")}}, ctx.Err()) {
 				return
 			}
 		}
@@ -388,6 +399,7 @@ func TestLongAnswers(t *testing.T) {
 	a.srv.Start()
 	defer a.srv.Close()
 	a.wants(a.ask("GET", "/api/v1/audit", ""), 200, "")
+	a.wants(a.ask("GET", "/api/v2/userTokens", ""), 200, "")
 	got := a.ask("GET", "/api/v1/audit", "", "Accept", "application/jsonl")
 	if n := bytes.Count(got.text, []byte("\n")); n < 10 {
 		t.Errorf("there are %d lines", n)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -52,13 +53,19 @@ func toLegacy(t *token.Token) legacyToken {
 	return l
 }
 
-// legacyRealm is the realm that a request means; none is Internal.
-func legacyRealm(r *http.Request) (string, error) {
-	realm := r.URL.Query().Get("realm")
-	if realm == "" || realm == internalRealm {
-		return token.LocalRealm, nil
+// legacyQuery is what the query of a request says, and the realm that it means;
+// none is Internal. What is there twice means two things.
+func legacyQuery(r *http.Request) (q url.Values, realm string, err error) {
+	q = r.URL.Query()
+	for name, values := range q {
+		if len(values) > 1 {
+			return q, "", errRepeated(name, len(values))
+		}
 	}
-	return realm, token.CheckName("realm", realm)
+	if realm = q.Get("realm"); realm == "" || realm == internalRealm {
+		return q, token.LocalRealm, nil
+	}
+	return q, realm, token.CheckName("realm", realm)
 }
 
 func (h *handler) makeOwn(w http.ResponseWriter, r *http.Request) error {
@@ -143,11 +150,13 @@ func (h *handler) userTokens(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	sel := token.Selector{Kind: token.User}
-	if sel.Realm, err = legacyRealm(r); err != nil {
+	q, realm, err := legacyQuery(r)
+	if err != nil {
 		return err
 	}
+	sel.Realm = realm
 	for name, at := range map[string]*time.Time{"createdAfter": &sel.CreatedAfter, "createdBefore": &sel.CreatedBefore} {
-		text := r.URL.Query().Get(name)
+		text := q.Get(name)
 		if text == "" {
 			continue
 		}
@@ -156,11 +165,21 @@ func (h *handler) userTokens(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	all := []legacyToken{}
+	if !sel.CreatedAfter.IsZero() && sel.CreatedAfter.Equal(sel.CreatedBefore) {
+		writeJSON(w, http.StatusOK, all) // no days at all, which a selector calls a mistake
+		return nil
+	}
+	if err := mayTake(w, r, longWork); err != nil {
+		return err
+	}
 	for t, err := range s.List(r.Context(), sel) {
 		if err != nil {
 			return err
 		}
 		all = append(all, toLegacy(&t))
+	}
+	if err := mayTake(w, r, nextPart); err != nil {
+		return err
 	}
 	writeJSON(w, http.StatusOK, all)
 	return nil
@@ -171,7 +190,7 @@ func (h *handler) userToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	realm, err := legacyRealm(r)
+	_, realm, err := legacyQuery(r)
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,7 @@ func TestUserTokenInterface(t *testing.T) {
 		"?createdAfter=" + on(0): 5, "?createdAfter=" + on(day): 0,
 		"?createdBefore=" + on(day): 5, "?createdBefore=" + on(0): 0,
 		"?createdAfter=" + on(-day) + "&createdBefore=" + on(day): 5,
+		"?createdAfter=" + on(0) + "&createdBefore=" + on(0):      0,
 	} {
 		got := s.ask("GET", path+query, admin, "")
 		var all []struct{ UserCode, PassCode string }
@@ -71,6 +72,10 @@ func TestUserTokenInterface(t *testing.T) {
 		}
 	}
 	s.wants("a garbled day", s.ask("GET", path+"?createdAfter=yesterday", admin, ""), 400)
+	s.wants("days turned round", s.ask("GET", path+"?createdAfter="+on(day)+"&createdBefore="+on(0), admin, ""), 400)
+	for _, query := range []string{"?realm=local&realm=corp", "?createdAfter=" + on(0) + "&createdAfter=" + on(day), "/alice?realm=local&realm=local"} {
+		s.wants("twice", s.ask("GET", path+query, admin, ""), 400)
+	}
 	s.wants("not for all", s.ask("GET", path, s.of("bob"), ""), 403)
 
 	if got := s.ask("GET", path+"/alice", admin, ""); got.status != 200 || !strings.Contains(got.body, made.UserCode) {

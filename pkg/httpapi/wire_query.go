@@ -177,12 +177,16 @@ func checkQuery(q url.Values, known func(string) bool) error {
 		case !known(name):
 			return token.Errorf(token.ErrUsage, "unknown parameter %q", name)
 		case len(values) > 1:
-			return token.Errorf(token.ErrUsage, "the parameter %q is there %d times", name, len(values))
+			return errRepeated(name, len(values))
 		case values[0] == "":
 			return token.Errorf(token.ErrUsage, "the parameter %q is empty", name)
 		}
 	}
 	return nil
+}
+
+func errRepeated(name string, times int) error {
+	return token.Errorf(token.ErrUsage, "the parameter %q is there %d times", name, times)
 }
 
 func writeQuery[T any](v T, fields []queryField[T]) url.Values {
