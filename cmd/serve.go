@@ -59,8 +59,8 @@ type serving struct {
 	metrics  *metrics.Server
 	local    *authority.Local
 	rules    *watched
-	orphans  func(authority.Caller) orphans.Service
-	folder   string // of the store
+	orphans  func(authority.Caller) orphans.Service // nil: there is no directory
+	folder   string                                 // of the store
 	proxies  []netip.Prefix
 	tls      *certificate // nil: plain HTTP
 	mainAt   *net.TCPAddr // nil: systemd has opened the listeners
@@ -93,8 +93,10 @@ func runServe(ctx context.Context, a *app) error {
 		return err
 	}
 	s.local, s.folder = local, filepath.Dir(path)
-	s.orphans = func(c authority.Caller) orphans.Service {
-		return orphans.New(orphans.Options{Store: held, Rules: local, Caller: c, Directories: dirs})
+	if len(dirs) > 0 {
+		s.orphans = func(c authority.Caller) orphans.Service {
+			return orphans.New(orphans.Options{Store: held, Rules: local, Caller: c, Directories: dirs})
+		}
 	}
 	if s.rules, err = watch(local, path); err != nil {
 		return errors.Join(err, held.Close())

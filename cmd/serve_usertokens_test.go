@@ -44,3 +44,20 @@ func TestServeUserTokensCurl(t *testing.T) {
 	}
 	s.stop()
 }
+
+// A server without directories has no purge.
+func TestServeNoDirectories(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	s := m.serve()
+	admin := m.here("generate")
+	for path, want := range map[string]int{"POST /api/v1/orphans": 404, "POST /api/v1/orphans:purge": 404, "DELETE /api/v2/userTokens/purge": 409} {
+		method, path, _ := strings.Cut(path, " ")
+		status, header, body := s.ask(method, path, admin)
+		if status != want || header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s, want %d", path, status, body, want)
+		}
+	}
+	m.ends(m.run("", "purge-orphans", "--dry-run"), 4, "no directory")
+	s.stop()
+}

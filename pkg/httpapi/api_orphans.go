@@ -44,7 +44,7 @@ func (h *handler) orphansOf(w http.ResponseWriter, r *http.Request, into any) (o
 		return nil, err
 	}
 	if h.Orphans == nil {
-		return nil, token.Errorf(token.ErrNotFound, "this server asks no directory about owners")
+		return nil, token.Errorf(token.ErrNotFound, "no directory is configured at this server").WithHint("its config file names them, in the list directories")
 	}
 	limits := h.Limits
 	if size := h.largestBody(r); size > limits.Body {

@@ -72,7 +72,8 @@ type Options struct {
 	Rules  Rules
 	Limits Limits
 	// Orphans is what a caller may ask about orphans; nil: there is no
-	// directory, and the routes are not there.
+	// directory, and the routes are not there. That of user tokens says so with
+	// 409: its clients know no other.
 	Orphans func(authority.Caller) orphans.Service
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix

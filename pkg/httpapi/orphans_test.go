@@ -134,6 +134,11 @@ func TestNoDirectories(t *testing.T) {
 	a := newAPI(t)
 	a.wants(a.ask("POST", "/api/v1/orphans", `{}`), 404, "not_found")
 	a.wants(a.ask("POST", "/api/v1/orphans:purge", `{"plan":null}`), 404, "not_found")
+	got := a.ask("DELETE", "/api/v2/userTokens/purge", "") // whose clients know 204 and 409 alone
+	a.wants(got, 409, "")
+	if !strings.Contains(fmt.Sprint(got.body["detail"]), "no directory is configured") {
+		t.Errorf("%s", got.text)
+	}
 }
 
 func check(t *testing.T, err error) {

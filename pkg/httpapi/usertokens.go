@@ -236,7 +236,10 @@ func (h *handler) purgeUserTokens(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	if h.Orphans == nil {
-		return token.Errorf(token.ErrNotFound, "this server has no directories")
+		if err := h.Rules.Require(r.Context(), who, "administer user tokens", token.Admin); err != nil {
+			return err
+		}
+		return token.Errorf(token.ErrConflict, "no directory is configured, so nobody is known to be gone")
 	}
 	if err := mayTake(w, r, longWork); err != nil {
 		return err

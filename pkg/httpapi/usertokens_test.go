@@ -86,6 +86,7 @@ func TestUserTokenInterface(t *testing.T) {
 	s.wants("by code, not by all", s.ask("DELETE", path+"/userCode/"+made.UserCode, s.of("bob"), ""), 403)
 	s.wants("by code", s.ask("DELETE", path+"/userCode/"+made.UserCode, admin, ""), 204)
 	s.wants("by code again", s.ask("DELETE", path+"/userCode/"+made.UserCode, admin, ""), 404)
+	s.wants("a purge, not for all", s.ask("DELETE", path+"/purge", s.of("bob"), ""), 403)
 	s.wants("by no code", s.ask("DELETE", path+"/userCode/nonsense", admin, ""), 404)
 	s.wants("it has ended", s.get("/verify", basic(made.UserCode, made.PassCode)), 401)
 }
