@@ -2,13 +2,11 @@ package cmd
 
 import (
 	"context"
-	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
-	"github.com/tokenctl/tokenctl/pkg/directory"
 	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
@@ -102,9 +100,6 @@ standard input or typed unseen.`,
 			if acc.Owner, err = token.ParseOwner(args[0]); err != nil {
 				return err
 			}
-			if err := a.knowsRealm(acc.Owner.Realm); err != nil {
-				return err
-			}
 			if err := f.apply(c, &acc); err != nil {
 				return err
 			}
@@ -120,26 +115,6 @@ standard input or typed unseen.`,
 	f.bind(a, c)
 	password.bind(c, "password", "password")
 	return c
-}
-
-// knowsRealm refuses a realm whose people nobody knows: a misspelt one would be
-// found out much later. Which a server knows is in its config file, not in ours.
-func (a *app) knowsRealm(realm string) error {
-	if realm == token.LocalRealm {
-		return nil
-	}
-	t, err := a.target()
-	if err != nil {
-		return err
-	}
-	if t.server != "" {
-		return token.Errorf(token.ErrUsage, "accounts of the realm %q are made where the file is, or by logging in", realm).WithHint("a bare name is of the realm local")
-	}
-	dirs, err := a.directories()
-	if err != nil || slices.ContainsFunc(dirs, func(d directory.Directory) bool { return d.Realm() == realm }) {
-		return err
-	}
-	return token.Errorf(token.ErrUsage, "no directory has the realm %q", realm).WithHint("a bare name is of the realm local; directories are named in the config file")
 }
 
 // ownerAndStdin is the name of an account, and - for its password.

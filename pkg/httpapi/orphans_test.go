@@ -46,7 +46,7 @@ func newPurging(t *testing.T) *purging {
 	d, err := list.New(list.Options{Realm: "staff", File: s.file})
 	check(t, err)
 	kept := memory.New()
-	s.local = authority.New(authority.Options{Store: kept, Keys: keyfile.New(time.Now())})
+	s.local = authority.New(authority.Options{Store: kept, Keys: keyfile.New(time.Now()), Directories: []directory.Directory{d}})
 	s.rules = func(c authority.Caller) orphans.Service {
 		return orphans.New(orphans.Options{Store: kept, Rules: s.local, Caller: c, Directories: []directory.Directory{d}})
 	}

@@ -56,14 +56,14 @@ func TestVerify(t *testing.T) {
 func TestVerifyNamesThatNeedEscapes(t *testing.T) {
 	s := newSite(t)
 	name := `zoë "the <b>" 名前`
-	o, err := token.NewOwner("corp", name)
+	o, err := token.NewOwner(token.LocalRealm, name)
 	s.must(err)
 	_, err = s.root.AddAccount(t.Context(), token.Account{Owner: o, Kind: token.Person})
 	s.must(err)
 	got := s.get("/verify", bearer(s.generate(token.Spec{Kind: token.User, Owner: o, Lifetime: time.Hour}).Secret))
 	var body struct{ Owner string }
 	s.must(json.Unmarshal([]byte(got.body), &body))
-	if body.Owner != o.String() || got.header.Get("X-Auth-User") != o.String() || got.header.Get("X-Auth-Realm") != "corp" || got.header.Get("X-Auth-Expires") != s.clock().Add(time.Hour).Format(time.RFC3339) {
+	if body.Owner != o.String() || got.header.Get("X-Auth-User") != o.String() || got.header.Get("X-Auth-Realm") != token.LocalRealm || got.header.Get("X-Auth-Expires") != s.clock().Add(time.Hour).Format(time.RFC3339) {
 		t.Errorf("%q, %v", body.Owner, got.header)
 	}
 }
