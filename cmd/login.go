@@ -189,11 +189,18 @@ func runLogout(ctx context.Context, a *app) error {
 			return err
 		}
 		defer end()
-		// Refused: it has ended already.
-		if err := s.Delete(ctx, []token.Ref{{ID: id}}); err != nil && !errors.Is(err, token.ErrRefused) && !errors.Is(err, token.ErrNotFound) {
+		switch err := s.Delete(ctx, []token.Ref{{ID: id}}); {
+		case err == nil:
+			a.say("token %s is deleted", id)
+		case errors.Is(err, token.ErrNotFound):
+			a.say("token %s is gone already", id)
+		case errors.Is(err, token.ErrRefused):
+			// It has ended, or only sleeps: resumed, or of an account enabled again,
+			// it would be accepted.
+			a.say("token %s could not be deleted, and is not accepted now", id)
+		default:
 			return err
 		}
-		a.say("token %s is deleted", id)
 	}
 	if err := w.SetCredential(ctx, t.context.Name, secret.Secret{}); err != nil {
 		return err
