@@ -289,6 +289,13 @@ func (a *app) confirm(question string) error {
 	return nil
 }
 
+// showsBefore says whether what is to be confirmed is shown on stderr before.
+// With -o json nothing but the error object stands there, unless it is a person
+// who reads it, and nobody says yes to what they have not seen.
+func (a *app) showsBefore() bool {
+	return !a.settings.Yes() && (!a.settings.JSONErrors() || a.interactive())
+}
+
 // interactive says whether there is a person whom a question can reach.
 func (a *app) interactive() bool {
 	return !a.settings.NoInput() && terminal.Interactive(a.stdin, a.stderr)

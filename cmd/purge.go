@@ -137,15 +137,39 @@ func (p *purge) find(ctx context.Context, a *app) (plan orphans.Plan, s orphans.
 	if s, err = a.orphans(ctx); err != nil || p.apply != "" {
 		return plan, s, err
 	}
-	asked := a.progress("owners asked about", true)
-	defer asked.Done()
-	plan, err = s.Find(ctx, orphans.Query{Realm: p.realm, Progress: asked.Add})
+	asked, done := a.counting("owners asked about", "the server asks its directories, seconds")
+	defer done()
+	plan, err = s.Find(ctx, orphans.Query{Realm: p.realm, Progress: asked})
 	return plan, s, err
+}
+
+// counting is a progress line, and how it is told. A server tells of nothing
+// until it has done all: there the seconds are counted, under another label.
+func (a *app) counting(label, atServer string) (add func(int), done func()) {
+	if a.held != nil {
+		p := a.progress(label, true)
+		return p.Add, p.Done
+	}
+	p := a.progress(atServer, true)
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				p.Add(1)
+			}
+		}
+	}()
+	return func(int) {}, func() { stop(); p.Done() }
 }
 
 // askPurge shows what goes and asks.
 func askPurge(ctx context.Context, a *app, plan orphans.Plan) error {
-	if !a.settings.Yes() && !a.settings.JSONErrors() {
+	if a.showsBefore() {
 		o := render.Options{Format: render.Table, Now: time.Now(), Width: terminal.Width(a.stderr, a.env)}
 		if _, err := render.Stream(ctx, a.stderr, o, orphanKind(), all(plan.Orphans)); err != nil {
 			return err
@@ -166,11 +190,11 @@ func apply(ctx context.Context, a *app, s orphans.Service, plan orphans.Plan, co
 		rep.Realms = append(rep.Realms, orphans.Purged{Realm: r.Name, Asked: r.Asked})
 	}
 	if plan.Tokens() > 0 {
-		removed := a.progress("tokens removed", true)
-		consent.Progress = removed.Add
+		removed, done := a.counting("tokens removed", "the server removes tokens, seconds")
+		consent.Progress = removed
 		var err error
 		rep, err = s.Purge(ctx, plan, consent)
-		removed.Done()
+		done()
 		if err != nil {
 			return err
 		}

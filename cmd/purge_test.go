@@ -3,12 +3,14 @@
 package cmd_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -389,10 +391,32 @@ func TestPurgeOnTerminal(t *testing.T) {
 	no.expect("remove 3 tokens of owners who are gone (2 of 32 owners in corp)? [y/N]")
 	no.send("\n")
 	no.end(7, "not confirmed, nothing was changed")
+	// Whoever is asked has seen it, whatever a program is to get.
+	for _, args := range [][]string{{"purge-orphans"}, {"revoke", "--owner", "corp/u31"}} {
+		var out bytes.Buffer
+		no = m.sit(t, func(c *exec.Cmd) { c.Stdout = &out }, append(args, "-o", "json")...)
+		no.expect("[y/N]")
+		no.send("\n")
+		no.end(7, "corp/u31")
+	}
 	yes := m.sit(t, nil, "purge-orphans")
 	yes.expect("[y/N]")
 	yes.send("y\n")
 	yes.end(0, "corp: 32 owners asked about, 3 tokens of 2 owners removed")
+}
+
+// A server that is long about it does not look like one that hangs.
+func TestPurgeOnTerminalOverServer(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { silent.Close() })
+	m := office(t, 1, fmt.Sprintf("directories: [{name: corp, kind: ldap, url: %q, base_dn: %q, timeout: 4s}]\n", "ldap://"+silent.Addr().String(), slapd.People))
+	s := m.serve()
+	p := m.sit(t, nil, "purge-orphans")
+	p.expect("the server asks its directories, seconds: 2")
+	p.end(6, "corp")
+	s.stop()
 }
 
 // With a list it is the same: what is no whole list says nothing of anybody.

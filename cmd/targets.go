@@ -170,8 +170,7 @@ func (t *targets) ask(ctx context.Context, a *app, found []token.Token, verb str
 	if !several && !a.interactive() {
 		return nil
 	}
-	// With -o json nothing stands on stderr but the error object.
-	if several && !a.settings.Yes() && !a.settings.JSONErrors() {
+	if several && a.showsBefore() {
 		if err := a.show(ctx, found); err != nil {
 			return err
 		}
