@@ -36,12 +36,13 @@ type app struct {
 	parsed         bool // the command line made sense; what fails now is not its fault
 	jsonErrors     bool // the command line asks for JSON, whether or not it made sense
 
-	token   secret.Secret         // what the environment has for a server
-	kept    *wallet.Wallet        // what this machine remembers
-	dirs    []directory.Directory // those of the config file, once they are open
-	open    authority.Service
-	held    *heldFile // what open works on, if that is a local file
-	onClose []func() error
+	token    secret.Secret         // what the environment has for a server
+	kept     *wallet.Wallet        // what this machine remembers
+	dirs     []directory.Directory // those of the config file, once they are open
+	unusable error                 // why one of them is a stand-in
+	open     authority.Service
+	held     *heldFile // what open works on, if that is a local file
+	onClose  []func() error
 }
 
 // Main runs tokenctl and returns its exit code. Only the caller exits.

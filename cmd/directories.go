@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -61,11 +62,8 @@ const (
 	ldapKind = "ldap"
 )
 
-// open makes the directory. No server is spoken to yet.
+// open makes the directory, which was checked. No server is spoken to yet.
 func (f *fileDirectory) open() (directory.Directory, error) {
-	if err := f.check(); err != nil {
-		return nil, err
-	}
 	if f.Kind == listKind {
 		return list.New(list.Options{Realm: f.Name, File: f.File, Canary: f.Canary})
 	}
@@ -93,6 +91,9 @@ func (f *fileDirectory) open() (directory.Directory, error) {
 // check says what no package behind would notice.
 func (f *fileDirectory) check() error {
 	if err := token.CheckName("name of a directory", f.Name); err != nil {
+		return err
+	}
+	if _, err := directory.Fold(f.Name, "x"); err != nil { // local would be taken from the accounts here
 		return err
 	}
 	switch f.Kind {
@@ -146,30 +147,30 @@ func (f *fileDirectory) where() string {
 	return f.URL
 }
 
-// openDirectories makes the directories of the config file.
-func (s *settings) openDirectories() (dirs []directory.Directory, err error) {
-	defer func() {
-		if err != nil {
-			for _, d := range dirs {
-				d.Close()
-			}
-			dirs = nil
-		}
-	}()
+// openDirectories makes the directories of the config file. For one that cannot
+// be used there is a stand-in, and unusable says why.
+func (s *settings) openDirectories() (dirs []directory.Directory, unusable, err error) {
 	seen := map[string]bool{}
 	for i := range s.directories {
 		f := &s.directories[i]
 		if seen[f.Name] {
-			return dirs, token.Errorf(token.ErrUsage, "config file %s: two directories have the name %q", s.path, f.Name)
+			return nil, nil, token.Errorf(token.ErrUsage, "config file %s: two directories have the name %q", s.path, f.Name)
 		}
 		seen[f.Name] = true
+		if err := f.check(); err != nil {
+			return nil, nil, inConfig(s.path, err)
+		}
+	}
+	for i := range s.directories {
+		f := &s.directories[i]
 		d, err := f.open()
 		if err != nil {
-			return dirs, inConfig(s.path, err)
+			d = directory.Unavailable(f.Name, err)
+			unusable = cmp.Or(unusable, inConfig(s.path, err))
 		}
 		dirs = append(dirs, d)
 	}
-	return dirs, nil
+	return dirs, unusable, nil
 }
 
 // inConfig says in which file something is wrong.
@@ -182,19 +183,30 @@ func inConfig(path string, err error) error {
 	return told
 }
 
-// directories are those of the config file, until the command ends.
+// directories are those of the config file, until the command ends, for those
+// who ask about directories: all can be used.
 func (a *app) directories() ([]directory.Directory, error) {
+	dirs, err := a.directoriesOrNot()
+	if err != nil {
+		return nil, err
+	}
+	return dirs, a.unusable
+}
+
+// directoriesOrNot are the same for commands over a file, which may need none of
+// them: a directory whose files are gone stops only what asks it.
+func (a *app) directoriesOrNot() ([]directory.Directory, error) {
 	if a.dirs != nil {
 		return a.dirs, nil
 	}
-	dirs, err := a.settings.openDirectories()
+	dirs, unusable, err := a.settings.openDirectories()
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range dirs {
 		a.onClose = append(a.onClose, d.Close)
 	}
-	a.dirs = dirs
+	a.dirs, a.unusable = dirs, unusable
 	return dirs, nil
 }
 

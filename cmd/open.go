@@ -88,7 +88,7 @@ func openFile(a *app, path string, may creation, wait time.Duration) (authority.
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}
-	dirs, err := a.directories()
+	dirs, err := a.directoriesOrNot()
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tokenctl/tokenctl/pkg/directory"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -46,6 +47,27 @@ func TestFoldRefusesRealms(t *testing.T) {
 		if o, err := directory.Fold(realm, "alice"); !errors.Is(err, token.ErrUsage) {
 			t.Errorf("%q: %v (%v)", realm, o, err)
 		}
+	}
+}
+
+// Of a directory that cannot be set up nobody learns anything but why.
+func TestUnavailable(t *testing.T) {
+	d := directory.Unavailable("corp", token.Errorf(token.ErrUsage, "the file is gone").WithHint("put it back"))
+	bob, err := d.Canonical("Bob")
+	if want := (token.Owner{Realm: "corp", Name: "bob"}); bob != want || err != nil || d.Realm() != "corp" || !d.Canary().IsZero() {
+		t.Fatalf("%v (%v)", bob, err)
+	}
+	verdicts, presence := d.Presence(t.Context(), []token.Owner{bob})
+	_, lookup := d.Lookup(t.Context(), bob)
+	_, authenticate := d.Authenticate(t.Context(), "bob", secret.FromText("x"))
+	for what, err := range map[string]error{"Presence": presence, "Lookup": lookup, "Authenticate": authenticate} {
+		var told *token.Error
+		if !errors.As(err, &told) || !errors.Is(err, token.ErrCannotTell) || errors.Is(err, token.ErrUsage) || !strings.Contains(told.Message, "the file is gone") || told.Hint != "put it back" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := d.Authenticate(t.Context(), "bob", secret.Secret{}); !errors.Is(err, token.ErrRefused) || verdicts != nil {
+		t.Errorf("no password: %v; %v", err, verdicts)
 	}
 }
 
