@@ -140,3 +140,53 @@ func TestServeDirectoryExchange(t *testing.T) {
 	m.ends(m.run(refresh, "exchange"), 3)
 	s.stop()
 }
+
+// Whatever is written in place of a name is one person or nobody. An empty
+// password, which a directory takes for that of a stranger (RFC 4513 §5.1.2),
+// does not get to it.
+func TestServeDirectoryNames(t *testing.T) {
+	t.Parallel()
+	m, d, s := reception(t)
+	const composed, decomposed = "jos\u00e9", "jose\u0301"
+	d.Add(composed, "the password of josé")
+	for _, c := range []struct{ user, password, is string }{
+		{"corp/alice", alicePassword, "corp/alice"},
+		{"corp/ALICE", alicePassword, "corp/alice"},
+		{"corp/alice ", alicePassword, "corp/alice"},
+		{"corp/" + composed, "the password of josé", "corp/" + composed},
+		{"corp/" + decomposed, "the password of josé", "corp/" + composed},
+		{"corp/*", alicePassword, ""},
+		{"corp/al*", alicePassword, ""},
+		{"corp/alice)(uid=*", alicePassword, ""},
+		{"corp/" + composed, alicePassword, ""},
+	} {
+		r := m.run(c.password, "login", "--server", "http://"+s.main, "--user", c.user, "--rotate", "-")
+		if c.is == "" {
+			m.ends(r, 3)
+		} else {
+			m.ends(r, 0, " as "+c.is+", with token")
+		}
+		status, _, body := s.ask(http.MethodGet, "/api/v1/whoami", c.user+":"+c.password)
+		if is := strings.Contains(body, `"owner":"`+c.is+`"`); c.is == "" && status != 401 || c.is != "" && (status != 200 || !is) {
+			t.Errorf("%q at the interface: %d %s", c.user, status, body)
+		}
+	}
+	if got := m.here("admin", "user", "list", "--realm", "corp", "-o", "name"); got != "corp/alice\ncorp/"+composed {
+		t.Errorf("the accounts are %q", got)
+	}
+
+	before := len(d.Log())
+	if !strings.Contains(d.Log(), "BIND dn=\""+slapd.DN("alice")) {
+		t.Errorf("the log of the directory tells of no bind:\n%s", d.Log())
+	}
+	if r := m.run("\n", "login", "--server", "http://"+s.main, "--user", "corp/alice", "-"); r.code != 2 && r.code != 3 {
+		t.Errorf("an empty password: %v", r)
+	}
+	if status, _, body := s.ask(http.MethodGet, "/api/v1/whoami", "corp/alice:"); status != 401 {
+		t.Errorf("an empty password at the interface: %d %s", status, body)
+	}
+	if log := d.Log()[before:]; strings.Contains(log, "BIND") {
+		t.Errorf("an empty password got to the directory:\n%s", log)
+	}
+	s.stop()
+}

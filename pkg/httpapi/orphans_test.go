@@ -60,14 +60,19 @@ func newPurging(t *testing.T) *purging {
 	return s
 }
 
-// as is what a caller can do over the wire, past the document.
-func (s *purging) as(c authority.Caller) orphans.Service {
+// at is a server whose every connection is a caller's, behind the document.
+func (s *purging) at(c authority.Caller) *httptest.Server {
 	handler := httpapi.NewHandler(httpapi.Options{Rules: s.local, Orphans: s.rules})
 	srv := httptest.NewUnstartedServer(&judge{T: s.T, router: s.route, handler: handler, seen: &sync.Map{}})
 	withPeer(srv, c)
 	srv.Start()
 	s.Cleanup(srv.Close)
-	return newClient(s.T, srv, httpapi.ClientOptions{}).Orphans()
+	return srv
+}
+
+// as is what a caller can do over the wire.
+func (s *purging) as(c authority.Caller) orphans.Service {
+	return newClient(s.T, s.at(c), httpapi.ClientOptions{}).Orphans()
 }
 
 func (s *purging) write(text string) { check(s.T, os.WriteFile(s.file, []byte(text), 0o600)) }
@@ -127,6 +132,11 @@ func TestOrphans(t *testing.T) {
 	if rep, err = admin.Purge(t.Context(), p, orphans.Consent{MaxOrphans: 600}); err != nil || rep.Tokens != 0 {
 		t.Errorf("again: %+v (%v)", rep, err)
 	}
+	// Clients of user tokens know no plan.
+	a := &api{T: t, Local: s.local, srv: s.at(s.root)}
+	a.wants(a.ask("DELETE", "/api/v2/userTokens/purge", ""), 204, "")
+	s.write(there[:len(there)-1])
+	a.wants(a.ask("DELETE", "/api/v2/userTokens/purge", ""), 409, "cannot_tell")
 }
 
 // A server without directories has nothing to say about orphans.

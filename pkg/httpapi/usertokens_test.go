@@ -4,9 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
@@ -23,10 +27,34 @@ func (s *site) ask(method, path, authorization, body string) answer {
 	return s.send(r, err)
 }
 
+// judged puts the document before a site: what is answered is as it says.
+func (s *site) judged(seen *sync.Map) *site {
+	s.Helper()
+	doc, err := document()
+	s.must(err)
+	closeObjects(doc)
+	router, err := gorillamux.NewRouter(doc)
+	s.must(err)
+	s.Close()
+	s.Server = httptest.NewServer(&judge{T: s.T, router: router, handler: s.Config.Handler, seen: seen})
+	s.Cleanup(s.Close)
+	return s
+}
+
 // A client of the user-token interface, as it was written for another server,
-// finds all that it knows.
+// finds all that it knows, and what the document says.
 func TestUserTokenInterface(t *testing.T) {
-	s := newSite(t)
+	var seen sync.Map
+	t.Run("tokens", func(t *testing.T) { asksUserTokens(t, newSite(t).judged(&seen)) })
+	t.Run("expiration days", func(t *testing.T) { asksExpirationDays(t, newSite(t).judged(&seen)) })
+	for _, route := range otherRoutes(t) {
+		if _, was := seen.Load(route); !was && strings.Contains(route, " /api/v2/") {
+			t.Errorf("nobody asks %s", route)
+		}
+	}
+}
+
+func asksUserTokens(t *testing.T, s *site) {
 	const path = "/api/v2/userTokens"
 	s.must(s.root.SetPassword(t.Context(), owner("alice"), secret.Secret{}, secret.FromText("correct horse battery")))
 	alice := basic("alice", "correct horse battery")
@@ -87,12 +115,12 @@ func TestUserTokenInterface(t *testing.T) {
 	s.wants("by code", s.ask("DELETE", path+"/userCode/"+made.UserCode, admin, ""), 204)
 	s.wants("by code again", s.ask("DELETE", path+"/userCode/"+made.UserCode, admin, ""), 404)
 	s.wants("a purge, not for all", s.ask("DELETE", path+"/purge", s.of("bob"), ""), 403)
+	s.wants("a purge without a directory", s.ask("DELETE", path+"/purge", admin, ""), 409)
 	s.wants("by no code", s.ask("DELETE", path+"/userCode/nonsense", admin, ""), 404)
 	s.wants("it has ended", s.get("/verify", basic(made.UserCode, made.PassCode)), 401)
 }
 
-func TestUserTokenExpirationDays(t *testing.T) {
-	s := newSite(t)
+func asksExpirationDays(t *testing.T, s *site) {
 	const path = "/api/v2/config/userTokens"
 	days := func(want int) {
 		t.Helper()
