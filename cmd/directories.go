@@ -173,6 +173,15 @@ func (s *settings) openDirectories() (dirs []directory.Directory, unusable, err 
 	return dirs, unusable, nil
 }
 
+// realms are those of the config file: empty, not nil, if there are none.
+func (s *settings) realms() []string {
+	names := []string{}
+	for _, f := range s.directories {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
 // inConfig says in which file something is wrong.
 func inConfig(path string, err error) error {
 	told := token.Errorf(token.ErrUsage, "config file %s: %w", path, err)

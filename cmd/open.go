@@ -92,7 +92,7 @@ func openFile(a *app, path string, may creation, wait time.Duration) (authority.
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}
-	local := authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Warn: a.warn, Directories: dirs})
+	local := authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Warn: a.warn, Directories: dirs, Realms: a.settings.realms()})
 	a.held = &heldFile{store: s, rules: local, caller: caller}
 	end := func() error {
 		if local.Wrote() {
@@ -127,7 +127,7 @@ func holdFile(a *app, path string, warn func(error)) (*bolt.Store, *authority.Lo
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}
-	return s, authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Serving: true, Warn: warn, Directories: dirs}), nil
+	return s, authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Serving: true, Warn: warn, Directories: dirs, Realms: a.settings.realms()}), nil
 }
 
 // fileOwner is a user of the system who may open the file.

@@ -31,6 +31,9 @@ func (s *session) canonical(a token.Account) (token.Account, error) {
 	if err != nil {
 		return a, err
 	}
+	if a.Steward, err = s.canonicalOwner(a.Steward); err != nil {
+		return a, err
+	}
 	if a.Kind == "" {
 		a.Kind = token.Person
 	}
@@ -70,6 +73,10 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 		if err := c.by.needs(c, "add accounts", token.Admin); err != nil {
 			return "", err
 		}
+		if s.realms != nil && a.Owner.Realm != token.LocalRealm && !slices.Contains(s.realms, a.Owner.Realm) {
+			return "", token.Errorf(token.ErrUsage, "no directory has the realm %q", a.Owner.Realm).
+				WithHint("a bare name is of the realm local; directories are named in the config file")
+		}
 		has, err := store.Accounts.Has(c, a.Owner.Realm, a.Owner.Name)
 		if err != nil {
 			return "", err
@@ -82,7 +89,7 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 		}
 		a.CreatedAt, a.CreatedBy, a.Revision = c.now, c.by.caller.Owner, 1
 		// What a directory says, and a password, come by ways of their own.
-		a.EntryID, a.DirectoryRoles, a.RolesAt, a.Password, a.WrongPasswords = "", nil, time.Time{}, nil, 0
+		a.EntryID, a.Successor, a.DirectoryRoles, a.RolesAt, a.Password, a.WrongPasswords = "", "", nil, time.Time{}, nil, 0
 		c.noteAccount("account.add", &a, accountText(&a))
 		return "", store.Accounts.Put(c, a)
 	}, func(c *change, _ string) (err error) {
@@ -187,7 +194,7 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 		}
 		now = a // fn may run again: the request stays as it is
 		now.CreatedAt, now.CreatedBy, now.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
-		now.EntryID, now.DirectoryRoles, now.RolesAt = was.EntryID, was.DirectoryRoles, was.RolesAt
+		now.EntryID, now.Successor, now.DirectoryRoles, now.RolesAt = was.EntryID, was.Successor, was.DirectoryRoles, was.RolesAt
 		if now.Password, now.WrongPasswords = was.Password, was.WrongPasswords; !a.Disabled {
 			now.WrongPasswords = 0
 		}

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -12,15 +13,16 @@ import (
 )
 
 // Guessing gets slower with each wrong password of an account, up to a bound:
-// the owner, who knows it, can always wait that long.
+// the owner, who knows it, can always wait that long. Whoever asks from one
+// address waits in turn, and has few places to wait in; those of others stay
+// free, so that nobody can keep the owner out.
 const (
 	freeAttempts    = 3
 	firstDelay      = 250 * time.Millisecond
 	longestDelay    = 4 * time.Second
 	attemptsForget  = 15 * time.Minute
 	attemptsKept    = 1 << 14 // accounts
-	attemptsWaiting = 4       // at once, for one account and address
-	attemptsAtOnce  = 256     // for one account
+	attemptsWaiting = 3       // at once, for one account and address: within the time of a request
 )
 
 // door is what somebody guesses at: the password of an account, or, with a
@@ -41,9 +43,16 @@ type attempts struct {
 }
 
 type attempt struct {
-	wrong, waiting int
-	from           map[string]int // who waits
-	last           time.Time
+	wrong int
+	busy  int              // under way: each may be wrong
+	from  map[string]*turn // who waits
+	last  time.Time
+}
+
+// turn is of those who wait at one address.
+type turn struct {
+	waiting int
+	next    time.Time // when the last of them has their turn
 }
 
 // keptAttempt is what the store keeps of an attempt.
@@ -70,8 +79,9 @@ var keptAttempts = store.NewTable("attempt", 1,
 
 func (d door) key() []string { return []string{d.owner.Realm, d.owner.Name, d.service} }
 
-func (a *attempt) delay() time.Duration {
-	n := a.wrong - freeAttempts
+// delay is how long an attempt waits when so many before it were wrong.
+func delay(wrong int) time.Duration {
+	n := wrong - freeAttempts
 	if n < 0 {
 		return 0
 	}
@@ -81,12 +91,26 @@ func (a *attempt) delay() time.Duration {
 // errTooMany is neither a yes nor a no.
 var errTooMany = token.Errorf(token.ErrCannotTell, "too many log-ins of this account are under way").WithHint("wait some seconds and try again")
 
-// knock lets an attempt wait its turn.
+// knock lets an attempt wait its turn. If that came, one of failed, succeeded
+// and nobodyKnows must follow.
 func (l *Local) knock(ctx context.Context, d door, from string) error {
 	if err := l.recallAttempts(ctx, d); err != nil {
 		return err
 	}
-	return l.attempts.wait(ctx, d, from, l.now)
+	return l.attempts.wait(ctx, d, neighbourhood(from), l.now())
+}
+
+// neighbourhood is what one client has all of: an address, or of IPv6 a /64.
+func neighbourhood(from string) string {
+	addr, err := netip.ParseAddr(from)
+	if err != nil || addr.Unmap().Is4() {
+		return from
+	}
+	p, err := addr.Prefix(64)
+	if err != nil {
+		return from
+	}
+	return p.String()
 }
 
 // recallAttempts reads what was written of a door before this process began.
@@ -138,62 +162,100 @@ func (t *attempts) at(d door) *attempt {
 	return a
 }
 
-func (t *attempts) wait(ctx context.Context, d door, from string, now func() time.Time) error {
+func (t *attempts) wait(ctx context.Context, d door, from string, now time.Time) error {
 	t.mu.Lock()
 	a := t.by[d]
-	if a != nil && now().Sub(a.last) >= attemptsForget && a.waiting == 0 {
+	if a != nil && a.busy == 0 && now.Sub(a.last) >= attemptsForget {
 		delete(t.by, d)
-		a = nil
 	}
-	if a == nil || a.delay() == 0 {
+	a = t.at(d)
+	pause := delay(a.wrong + a.busy)
+	if pause == 0 {
+		a.busy++
 		t.mu.Unlock()
 		return nil
 	}
-	if a.from[from] == attemptsWaiting || a.waiting == attemptsAtOnce {
+	q := a.from[from]
+	if q == nil {
+		if a.from == nil {
+			a.from = map[string]*turn{}
+		}
+		q = &turn{}
+		a.from[from] = q
+	}
+	if q.waiting == attemptsWaiting {
 		t.mu.Unlock()
 		return errTooMany
 	}
-	if a.from == nil {
-		a.from = map[string]int{}
+	if q.next.Before(now) {
+		q.next = now
 	}
-	a.waiting++
-	a.from[from]++
-	pause := a.delay()
+	q.next = q.next.Add(pause)
+	pause = q.next.Sub(now)
+	q.waiting++
+	a.busy++
 	t.mu.Unlock()
-	defer func() {
-		t.mu.Lock()
-		a.waiting--
-		if a.from[from]--; a.from[from] == 0 {
-			delete(a.from, from)
-		}
-		t.mu.Unlock()
-	}()
+
+	var err error
 	select {
 	case <-time.After(pause):
-		return nil
 	case <-ctx.Done():
-		return token.Errorf(token.ErrCannotTell, "the log-in did not get its turn: %w", ctx.Err())
+		err = token.Errorf(token.ErrCannotTell, "the log-in did not get its turn: %w", ctx.Err())
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if q.waiting--; q.waiting == 0 {
+		delete(a.from, from)
+	}
+	if err != nil {
+		a.busy--
+	}
+	return err
 }
 
 func (t *attempts) failed(d door, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a := t.at(d)
+	a := t.by[d]
+	a.busy--
 	a.wrong++
 	a.last = now
-	if a.delay() > 0 {
+	if delay(a.wrong) > 0 {
 		t.write(d)
 	}
 }
 
-// forget makes room: of a few that nobody waits for, the one with the fewest
+func (t *attempts) succeeded(d door) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.by[d]
+	if delay(a.wrong) > 0 {
+		t.write(d)
+	}
+	a.wrong = 0
+	t.leave(d, a)
+}
+
+// nobodyKnows is of an attempt that was neither right nor wrong.
+func (t *attempts) nobodyKnows(d door) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leave(d, t.by[d])
+}
+
+func (t *attempts) leave(d door, a *attempt) {
+	if a.busy--; a.busy == 0 && a.wrong == 0 {
+		delete(t.by, d)
+	}
+}
+
+// forget makes room: of a few without an attempt under way, the one with the fewest
 // wrong passwords goes, so that many names do not wipe out the count of one.
 func (t *attempts) forget() {
 	var least door
 	seen, wrong := 0, 0
 	for d, a := range t.by { // the order of a map is random
-		if a.waiting > 0 {
+		if a.busy > 0 {
 			continue
 		}
 		if seen == 0 || a.wrong < wrong {
@@ -204,15 +266,6 @@ func (t *attempts) forget() {
 		}
 	}
 	delete(t.by, least)
-}
-
-func (t *attempts) succeeded(d door) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if a := t.by[d]; a != nil && a.delay() > 0 {
-		t.write(d)
-	}
-	delete(t.by, d)
 }
 
 func (t *attempts) write(d door) {

@@ -39,16 +39,9 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}
-		// The directory may have given or taken roles: what was judged is read
-		// again.
-		if err := s.stillThere(ctx, v.of.account); err != nil {
+		if v, err = s.judgeToday(ctx, c, v); err != nil {
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
-		}
-		if len(s.directories) > 0 && v.of.account.Owner.Realm != token.LocalRealm {
-			if v, err = s.judge(ctx, c); err != nil {
-				return AccessToken{}, err
-			}
 		}
 		roles, err := exchangeRoles(&v, e)
 		if err != nil {

@@ -76,7 +76,7 @@ func (c *change) admit(rec *token.Record, spec token.Spec) error {
 	if err != nil {
 		return err
 	}
-	if owner.Disabled {
+	if owner.Off() {
 		return token.Errorf(token.ErrRefused, "the account %s is disabled", rec.Owner).WithHint("tokenctl admin user enable %s", rec.Owner)
 	}
 	p, err := policy(c)

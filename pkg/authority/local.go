@@ -32,6 +32,8 @@ type Options struct {
 	Serving bool
 	// Directories know the owners of their realms.
 	Directories []directory.Directory
+	// Realms are those, besides local, in which accounts may be added; nil: any.
+	Realms []string
 	// Warn hears of what failed without changing an answer, such as writing
 	// the time of a last use. Nil: nobody does.
 	Warn func(error)
@@ -55,6 +57,7 @@ type Local struct {
 	wrote  atomic.Bool
 
 	directories map[string]directory.Directory // by realm
+	realms      []string
 	attempts    attempts
 	presences   presences
 
@@ -75,8 +78,8 @@ func New(o Options) *Local {
 		directories[d.Realm()] = d
 	}
 	return &Local{
-		directories: directories,
-		store:       o.Store, keys: o.Keys, owner: o.Owner, now: o.Now, warn: o.Warn,
+		directories: directories, realms: o.Realms,
+		store: o.Store, keys: o.Keys, owner: o.Owner, now: o.Now, warn: o.Warn,
 		hasher: secret.NewHasher(o.Keys.Hashing(), secret.HasherOptions{Now: o.Now}),
 		signer: signer.New(o.Keys),
 		log:    audit.New(o.Keys, "main"),
@@ -326,7 +329,7 @@ func (s *session) rights(r store.Reader) ([]token.Role, error) {
 		return nil, nil
 	}
 	a, err := store.Accounts.Get(r, s.caller.Owner.Realm, s.caller.Owner.Name)
-	if errors.Is(err, store.ErrNotFound) || err == nil && a.Disabled {
+	if errors.Is(err, store.ErrNotFound) || err == nil && a.Off() {
 		return nil, token.Errorf(token.ErrRefused, "%s has no account, or it is disabled", s.caller.Owner)
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/directory"
@@ -52,20 +53,20 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 	} else {
 		a, err = l.logInHere(ctx, owner, in.Password)
 	}
-	if err == nil && a.Disabled {
+	if err == nil && a.Off() {
 		err = &Refusal{Reason: AccountOff}
 	}
 	var no *Refusal
 	if errors.As(err, &no) {
 		// Names that nobody has count too: else the delay would tell them.
-		if no.Reason != AccountOff {
-			l.attempts.failed(at, l.now())
-		}
+		l.attempts.failed(at, l.now())
 		if l.serving {
-			l.noted.refusal(audit.Entry{Time: l.clock(), Action: credentialRefused, Owner: owner, Reason: string(no.Reason), Source: in.From}, false)
+			l.noted.refusal(audit.Entry{Time: l.clock(), Action: credentialRefused, Owner: owner, Reason: string(no.Reason), Detail: no.why, Source: in.From}, false)
 		}
+		return token.Identity{}, err
 	}
 	if err != nil {
+		l.attempts.nobodyKnows(at)
 		return token.Identity{}, err
 	}
 	l.attempts.succeeded(at)
@@ -127,58 +128,86 @@ func (l *Local) checkPassword(ctx context.Context, a *token.Account, password se
 	return res.OK, nil
 }
 
+// refusedAfter is how long a directory's refusal takes at least: whether a name
+// is known there must not be told by the time of an answer.
+const refusedAfter = 250 * time.Millisecond
+
 // logInAt asks a directory, and keeps what it says.
 func (l *Local) logInAt(ctx context.Context, d directory.Directory, in Login) (a token.Account, err error) {
 	_, name, _ := strings.Cut(in.Name, "/")
+	earliest := time.After(refusedAfter)
 	id, err := d.Authenticate(ctx, name, in.Password)
 	if errors.Is(err, token.ErrRefused) {
-		return a, &Refusal{Reason: WrongPassword}
+		select {
+		case <-earliest:
+		case <-ctx.Done():
+		}
+		return a, &Refusal{Reason: WrongPassword, why: err.Error()}
 	}
 	if err != nil {
 		return a, err
 	}
-	return l.learn(ctx, id)
+	return l.meet(ctx, id)
 }
 
-// learn keeps what a directory says of a person. Whoever has the name of another
-// person, who is gone, begins anew: what that one had ends here.
-func (l *Local) learn(ctx context.Context, id directory.Identity) (a token.Account, err error) {
-	s := &session{Local: l, caller: Caller{Owner: id.Owner, Via: "directory " + id.Owner.Realm}}
-	err = l.view(ctx, func(r store.Reader) (err error) {
+// meet keeps what a directory says of a person who has proved to be them.
+// Whoever has the name of another person, who is gone, begins anew: what that
+// one had ends here.
+func (l *Local) meet(ctx context.Context, id directory.Identity) (token.Account, error) {
+	var a token.Account
+	read := func(r store.Reader) (err error) {
 		a, err = store.Accounts.Get(r, id.Owner.Realm, id.Owner.Name)
 		return err
-	})
-	known := err == nil
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return a, err
 	}
-	switch {
-	case known && a.Kind == token.ServiceAccount:
+	switch err := l.view(ctx, read); {
+	case errors.Is(err, store.ErrNotFound):
+		return l.learn(ctx, id, &token.Account{})
+	case err != nil:
+		return a, err
+	case a.Kind == token.ServiceAccount:
 		return a, &Refusal{Reason: AccountOff}
-	case known && a.EntryID != "" && id.EntryID == "":
+	case a.EntryID != "" && id.EntryID == "":
 		return a, token.Errorf(token.ErrCannotTell, "the directory %s does not say any more whether this is the %s that we know", id.Owner.Realm, id.Owner)
-	case known && a.EntryID != "" && a.EntryID != id.EntryID:
-		if err := s.succeed(ctx, a.EntryID, id); err != nil {
+	case a.EntryID != "" && a.EntryID != id.EntryID:
+		s := &session{Local: l, caller: Caller{Owner: id.Owner, Via: "directory " + id.Owner.Realm}}
+		// It is begun once, and then goes on without the one who asks.
+		if err := s.succeed(context.WithoutCancel(ctx), a.EntryID, id); err != nil {
 			return a, err
 		}
-	case known && a.EntryID == id.EntryID && a.DisplayName == id.DisplayName && slices.Equal(a.DirectoryRoles, id.Roles) && l.now().Sub(a.RolesAt) < rolesPrecision:
+		if err := l.view(ctx, read); err != nil {
+			return a, err
+		}
+	}
+	return l.learn(ctx, id, &a)
+}
+
+// learn keeps what a directory says of a person whom we know as was; as nobody,
+// if they were never here.
+func (l *Local) learn(ctx context.Context, id directory.Identity, was *token.Account) (a token.Account, err error) {
+	a = *was
+	if a.EntryID == id.EntryID && a.DisplayName == id.DisplayName && slices.Equal(a.DirectoryRoles, id.Roles) && l.now().Sub(a.RolesAt) < rolesPrecision {
 		return a, nil
 	}
+	s := &session{Local: l, caller: Caller{Owner: id.Owner, Via: "directory " + id.Owner.Realm}}
 	err = s.update(ctx, func(c *change) error {
-		was, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
+		now, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
 		fresh := errors.Is(err, store.ErrNotFound)
-		if err != nil && !fresh {
+		switch {
+		case err != nil && !fresh:
 			return err
+		case fresh && !was.Owner.IsZero():
+			return &Refusal{Reason: OwnerGone}
+		case !fresh && (now.Successor != "" || now.Kind != token.Person || now.EntryID != was.EntryID && now.EntryID != id.EntryID):
+			return token.Errorf(token.ErrCannotTell, "the account %s has changed meanwhile", id.Owner).WithHint("try again")
+		case fresh:
+			now = token.Account{Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner}
+			c.noteAccount("account.add", &now, "first log-in")
+		case !slices.Equal(now.DirectoryRoles, id.Roles):
+			c.noteAccount("account.roles", &now, rolesText(id.Roles)+" from the directory")
 		}
-		a = was
-		if fresh {
-			a = token.Account{Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner}
-			c.noteAccount("account.add", &a, "first log-in")
-		} else if !slices.Equal(was.DirectoryRoles, id.Roles) {
-			c.noteAccount("account.roles", &a, rolesText(id.Roles)+" from the directory")
-		}
-		a.EntryID, a.DisplayName, a.DirectoryRoles, a.RolesAt = id.EntryID, id.DisplayName, id.Roles, c.now
-		a.Revision++
+		now.EntryID, now.DisplayName, now.DirectoryRoles, now.RolesAt = id.EntryID, id.DisplayName, id.Roles, c.now
+		now.Revision++
+		a = now
 		return store.Accounts.Put(c, a)
 	})
 	return a, err
@@ -189,25 +218,29 @@ func (l *Local) learn(ctx context.Context, id directory.Identity) (a token.Accou
 const rolesPrecision = usePrecision
 
 // succeed ends what another person had under the same name. The account is
-// replaced first, and disabled until all is done: nothing is made for either of
-// the two meanwhile.
+// theirs, and refused, until all of it is done: then it is a new one. A process
+// that ends in between leaves the rest to the next log-in.
 func (s *session) succeed(ctx context.Context, was string, id directory.Identity) error {
-	disabled := false
-	err := s.update(ctx, func(c *change) error {
-		a, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
-		if err != nil {
-			return err
-		}
-		if a.EntryID != was {
-			return token.Errorf(token.ErrConflict, "the account %s has changed meanwhile", id.Owner).WithHint("log in again")
-		}
-		disabled = a.Disabled
-		c.note(audit.Entry{Action: "account.replace", Owner: id.Owner, Object: id.Owner.String(), Detail: "another person has the name now"})
-		return store.Accounts.Put(c, token.Account{
-			Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner, EntryID: id.EntryID, Disabled: true, Revision: a.Revision + 1,
+	step := func(do func(*change, token.Account) error) error {
+		return s.update(ctx, func(c *change) error {
+			a, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
+			switch {
+			case err != nil:
+				return err
+			case a.EntryID == id.EntryID: // another log-in has done it
+				return nil
+			case a.EntryID != was:
+				return token.Errorf(token.ErrCannotTell, "the account %s has changed meanwhile", id.Owner).WithHint("log in again")
+			}
+			return do(c, a)
 		})
-	})
-	if err != nil {
+	}
+	if err := step(func(c *change, a token.Account) error {
+		c.note(audit.Entry{Action: "account.replace", Owner: id.Owner, Object: id.Owner.String(), Detail: "another person has the name now"})
+		a.Successor = id.EntryID
+		a.Revision++
+		return store.Accounts.Put(c, a)
+	}); err != nil {
 		return err
 	}
 	for t, err := range store.WalkOwner(ctx, s.store, id.Owner, token.ID{}) {
@@ -217,7 +250,7 @@ func (s *session) succeed(ctx context.Context, was string, id directory.Identity
 		if !t.RevokedAt.IsZero() {
 			continue
 		}
-		if err := s.update(ctx, func(c *change) error {
+		if err := step(func(c *change, _ token.Account) error {
 			rec, err := store.GetToken(c, t.ID)
 			if errors.Is(err, store.ErrNotFound) {
 				return nil
@@ -233,14 +266,10 @@ func (s *session) succeed(ctx context.Context, was string, id directory.Identity
 	if err := s.endStewardship(ctx, id.Owner); err != nil {
 		return err
 	}
-	return s.update(ctx, func(c *change) error {
-		a, err := store.Accounts.Get(c, id.Owner.Realm, id.Owner.Name)
-		if err != nil || a.EntryID != id.EntryID {
-			return err
-		}
-		a.Disabled = disabled
-		a.Revision++
-		return store.Accounts.Put(c, a)
+	return step(func(c *change, a token.Account) error {
+		return store.Accounts.Put(c, token.Account{
+			Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner, EntryID: id.EntryID, Disabled: a.Disabled, Revision: a.Revision + 1,
+		})
 	})
 }
 
@@ -251,7 +280,7 @@ func (s *session) endStewardship(ctx context.Context, steward token.Owner) error
 		if err != nil {
 			return err
 		}
-		if bot.Steward != steward || bot.Disabled {
+		if bot.Steward != steward {
 			continue
 		}
 		if err := s.update(ctx, func(c *change) error {
@@ -259,7 +288,7 @@ func (s *session) endStewardship(ctx context.Context, steward token.Owner) error
 			if err != nil || a.Steward != steward {
 				return err
 			}
-			a.Disabled = true
+			a.Disabled, a.Steward = true, token.Owner{}
 			a.Revision++
 			c.noteAccount("account.disable", &a, "its steward "+steward.String()+" is gone, and the name is another person's")
 			return store.Accounts.Put(c, a)

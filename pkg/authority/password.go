@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 
@@ -17,10 +18,6 @@ const (
 	minPassword = 12
 	maxPassword = 1024
 )
-
-// wrongPasswordsAllowed is how many wrong old passwords in a row leave an
-// account as it is. The one after disables it.
-const wrongPasswordsAllowed = 10
 
 func checkNewPassword(o token.Owner, s secret.Secret) error {
 	text := s.Reveal()
@@ -83,7 +80,7 @@ func (s *session) SetPassword(ctx context.Context, o token.Owner, old, fresh sec
 		}
 	}
 	if own && len(a.Password) > 0 {
-		if err := s.checkOld(ctx, &a, old); err != nil {
+		if err := s.checkOld(ctx, o, old); err != nil {
 			return err
 		}
 	}
@@ -109,42 +106,73 @@ func (s *session) SetPassword(ctx context.Context, o token.Owner, old, fresh sec
 	})
 }
 
-// checkOld checks the old password. A wrong one is counted before that is said,
-// whatever way it came, and one too many disables the account.
-func (s *session) checkOld(ctx context.Context, a *token.Account, old secret.Secret) error {
-	right := false
-	if !old.IsZero() {
-		var err error
-		if right, err = s.checkPassword(ctx, a, old); err != nil {
-			return err
-		}
-	}
-	if right && !a.Disabled {
-		return nil
-	}
-	off := false
-	err := s.update(ctx, func(c *change) error {
-		now, err := account(c, a.Owner)
-		if err != nil {
-			return err
-		}
-		now.WrongPasswords++
-		now.Revision++
-		c.noteAccount("account.password-refused", &now, fmt.Sprintf("wrong old password, %d in a row", now.WrongPasswords))
-		if off = now.WrongPasswords > wrongPasswordsAllowed && !now.Disabled; off {
-			now.Disabled = true
-			c.noteAccount("account.disable", &now, fmt.Sprintf("%d wrong old passwords in a row", now.WrongPasswords))
-		}
-		return store.Accounts.Put(c, now)
-	})
+// checkOld checks the old password. A try counts before it is made, whatever
+// way it came, so that many at once are not more; a wrong one too many disables
+// the account.
+func (s *session) checkOld(ctx context.Context, o token.Owner, old secret.Secret) error {
+	a, last, err := s.countTry(ctx, o, 1)
 	if err != nil {
 		return err
 	}
-	if off {
-		return token.Errorf(token.ErrRefused, "the old password is wrong once too often: the account %s is disabled", a.Owner).
-			WithHint("an administrator can restore it: tokenctl admin user enable %s", a.Owner)
+	right := false
+	if !old.IsZero() {
+		if right, err = s.checkPassword(ctx, &a, old); err != nil {
+			_, _, back := s.countTry(ctx, o, -1)
+			return errors.Join(err, back)
+		}
 	}
-	return errWrongOld
+	if right {
+		return nil
+	}
+	off := false
+	err = s.update(ctx, func(c *change) error {
+		now, err := account(c, o)
+		if err != nil {
+			return err
+		}
+		c.noteAccount("account.password-refused", &now, fmt.Sprintf("wrong old password, %d in a row", a.WrongPasswords))
+		if off = last && !now.Disabled; !off {
+			return nil
+		}
+		c.noteAccount("account.disable", &now, fmt.Sprintf("%d wrong old passwords in a row", a.WrongPasswords))
+		now.Disabled = true
+		now.Revision++
+		return store.Accounts.Put(c, now)
+	})
+	if err == nil && off {
+		err = token.Errorf(token.ErrRefused, "the old password is wrong once too often: the account %s is disabled", o).
+			WithHint("an administrator can restore it: tokenctl admin user enable %s", o)
+	} else if err == nil {
+		err = errWrongOld
+	}
+	return err
+}
+
+// countTry counts a try, or takes back one that could not be made. last says
+// that one more is not allowed: it is refused without a look at the password.
+func (s *session) countTry(ctx context.Context, o token.Owner, n int) (a token.Account, last bool, err error) {
+	refused := false
+	err = s.update(ctx, func(c *change) error {
+		p, err := policy(c)
+		if err != nil {
+			return err
+		}
+		if a, err = account(c, o); err != nil {
+			return err
+		}
+		a.WrongPasswords = max(a.WrongPasswords+n, 0)
+		last = a.WrongPasswords > p.Lockout
+		if refused = n > 0 && (a.Disabled || a.WrongPasswords > p.Lockout+1); refused && !a.Disabled {
+			a.Disabled = true
+			c.noteAccount("account.disable", &a, fmt.Sprintf("%d old passwords tried in a row", a.WrongPasswords))
+		}
+		a.Revision++
+		return store.Accounts.Put(c, a)
+	})
+	if err == nil && refused {
+		err = errWrongOld
+	}
+	return a, last, err
 }
 
 // errWrongOld is said of a right one, too, once the account is disabled: guesses

@@ -36,6 +36,12 @@ func (p *presences) get(o token.Owner, now time.Time) (directory.Verdict, bool) 
 	return known.verdict, has && now.Sub(known.at) < presenceLasts
 }
 
+func (p *presences) forget(o token.Owner) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.by, o)
+}
+
 func (p *presences) put(o token.Owner, v directory.Verdict, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,12 +58,18 @@ func (p *presences) put(o token.Owner, v directory.Verdict, now time.Time) {
 }
 
 // stillThere asks the directory of a realm whether an owner exists, is the
-// person that we know, and may log in; and keeps the roles that they have today.
-// For an owner whom no directory knows there is nothing to ask.
+// person that we know, and may log in; and keeps what it says: the roles that
+// they have today, or that it knows them no more. For an owner whom no directory
+// ever knew there is nothing to ask.
 func (l *Local) stillThere(ctx context.Context, a *token.Account) error {
 	d := l.directories[a.Owner.Realm]
-	if d == nil || a.Kind == token.ServiceAccount { // whom no directory knows
+	switch {
+	case a.Kind == token.ServiceAccount: // whom no directory knows
 		return nil
+	case d == nil && a.RolesAt.IsZero():
+		return nil
+	case d == nil:
+		return l.unreachable(ctx, a, token.Errorf(token.ErrCannotTell, "the directory %s, which knew %s, is no longer asked", a.Owner.Realm, a.Owner))
 	}
 	v, known := l.presences.get(a.Owner, l.now())
 	if !known {
@@ -65,66 +77,86 @@ func (l *Local) stillThere(ctx context.Context, a *token.Account) error {
 		if v, err = d.Lookup(ctx, a.Owner); err != nil {
 			return l.unreachable(ctx, a, err)
 		}
-		if v.State == directory.CannotTell {
-			return l.unreachable(ctx, a, token.Errorf(token.ErrCannotTell, "the directory %s cannot tell of %s: %s", d.Realm(), a.Owner, v.Why))
+		if v.State != directory.CannotTell {
+			l.presences.put(a.Owner, v, l.now())
 		}
-		l.presences.put(a.Owner, v, l.now())
 	}
 	v = v.Of(directory.Known{Owner: a.Owner, EntryID: a.EntryID})
 	switch {
 	case v.State == directory.Absent:
-		return &Refusal{Reason: OwnerGone}
+		return l.unlearn(ctx, a, OwnerGone)
 	case v.State != directory.Present:
 		return l.unreachable(ctx, a, token.Errorf(token.ErrCannotTell, "the directory %s cannot tell of %s: %s", d.Realm(), a.Owner, v.Why))
 	case v.Disabled:
-		return &Refusal{Reason: OwnerDisabled}
+		return l.unlearn(ctx, a, OwnerDisabled)
 	case known:
 		return nil
 	}
-	_, err := l.learn(ctx, v.Identity)
+	_, err := l.learn(ctx, v.Identity, a)
 	return err
 }
 
-// freshRole asks the directory again when a role is demanded that only it gave,
-// too long ago.
-func (l *Local) freshRole(ctx context.Context, a *token.Account, role token.Role) error {
-	own := token.Identity{Roles: a.Roles}
-	if a.RolesAt.IsZero() || a.Kind == token.ServiceAccount || own.HasRole(role) {
-		return nil
+// unlearn refuses somebody whom their directory knows no more, and forgets what
+// it said before: its last answer is a no, also when nobody answers later.
+func (l *Local) unlearn(ctx context.Context, a *token.Account, why Reason) error {
+	if a.RolesAt.IsZero() {
+		return &Refusal{Reason: why}
+	}
+	s := &session{Local: l, caller: Caller{Owner: a.Owner, Via: "directory " + a.Owner.Realm}}
+	err := s.update(ctx, func(c *change) error {
+		now, err := store.Accounts.Get(c, a.Owner.Realm, a.Owner.Name)
+		if errors.Is(err, store.ErrNotFound) || err == nil && now.EntryID != a.EntryID {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now.DirectoryRoles, now.RolesAt = nil, time.Time{}
+		now.Revision++
+		c.noteAccount("account.roles", &now, "none from the directory: "+string(why))
+		return store.Accounts.Put(c, now)
+	})
+	if err != nil {
+		l.warn(err)
+	}
+	return &Refusal{Reason: why}
+}
+
+// judgeRole demands a role. What only a directory can give is asked for again
+// when its answer is old, or when the role is lacking: it may be new.
+func (l *Local) judgeRole(ctx context.Context, c credential, v verdict, role token.Role) (verdict, error) {
+	a := v.of.account
+	missing := &Refusal{Reason: MissingRole, Token: v.of.record.ID}
+	has, own := v.identity.HasRole(role), token.Identity{Roles: a.Roles}
+	switch {
+	case own.HasRole(role) || a.RolesAt.IsZero() || a.Kind == token.ServiceAccount:
+		if !has {
+			return v, missing
+		}
+		return v, nil
 	}
 	var p token.Policy
 	err := l.view(ctx, func(r store.Reader) (err error) {
 		p, err = policy(r)
 		return err
 	})
-	if err != nil || l.now().Sub(a.RolesAt) < p.DirectoryMemory {
-		return err
+	old := l.now().Sub(a.RolesAt) >= p.DirectoryMemory
+	if err != nil || has && !old {
+		return v, err
 	}
-	d := l.directories[a.Owner.Realm]
-	if d == nil {
-		return token.Errorf(token.ErrCannotTell, "the role %s of %s is from a directory that is no longer asked", role, a.Owner)
+	if old {
+		l.presences.forget(a.Owner)
 	}
-	v, err := d.Lookup(ctx, a.Owner)
-	if err != nil {
-		return err
-	}
-	v = v.Of(directory.Known{Owner: a.Owner, EntryID: a.EntryID})
+	v, err = l.judgeToday(ctx, c, v)
 	switch {
-	case v.State == directory.Absent:
-		return &Refusal{Reason: OwnerGone}
-	case v.Disabled:
-		return &Refusal{Reason: OwnerDisabled}
-	case v.State != directory.Present:
-		return token.Errorf(token.ErrCannotTell, "whether %s still has the role %s the directory does not say: %s", a.Owner, role, v.Why)
+	case !has && !old && errors.Is(err, token.ErrCannotTell):
+		return v, missing // as it said not long ago
+	case err != nil:
+		return v, err
+	case !v.identity.HasRole(role):
+		return v, missing
 	}
-	now, err := l.learn(ctx, v.Identity)
-	if err != nil {
-		return err
-	}
-	if has := (&token.Identity{Roles: now.AllRoles()}); !has.HasRole(role) {
-		return &Refusal{Reason: MissingRole}
-	}
-	return nil
+	return v, nil
 }
 
 // unreachable is what policy says while a directory does not answer: refuse to

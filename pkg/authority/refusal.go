@@ -38,6 +38,7 @@ const (
 type Refusal struct {
 	Reason Reason
 	Token  token.ID // zero when no token is meant
+	why    string   // what a directory said, for the log
 }
 
 func (r *Refusal) Error() string { return "credential not accepted" }

@@ -245,7 +245,7 @@ func (s *session) keepAccounts(ctx context.Context, present store.Store, rep *Re
 			// An old password may be why it was changed, and an old entry is of
 			// another person.
 			then.Password, then.WrongPasswords = now.Password, now.WrongPasswords
-			then.EntryID, then.DirectoryRoles, then.RolesAt = now.EntryID, now.DirectoryRoles, now.RolesAt
+			then.EntryID, then.Successor, then.DirectoryRoles, then.RolesAt = now.EntryID, now.Successor, now.DirectoryRoles, now.RolesAt
 		}
 		if sameRights(&then, &was) {
 			continue
@@ -261,7 +261,7 @@ func (s *session) keepAccounts(ctx context.Context, present store.Store, rep *Re
 
 func sameRights(a, b *token.Account) bool {
 	return a.Disabled == b.Disabled && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.DirectoryRoles, b.DirectoryRoles) &&
-		a.EntryID == b.EntryID && string(a.Password) == string(b.Password) && a.WrongPasswords == b.WrongPasswords
+		a.EntryID == b.EntryID && a.Successor == b.Successor && string(a.Password) == string(b.Password) && a.WrongPasswords == b.WrongPasswords
 }
 
 func (rep *RestoreReport) count(kept bool) {

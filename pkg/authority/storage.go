@@ -127,6 +127,12 @@ func (s *session) ListAudit(ctx context.Context, f audit.Filter) iter.Seq2[audit
 			yield(audit.Entry{}, err)
 			return
 		}
+		for _, o := range []*token.Owner{&f.Owner, &f.Actor} {
+			if *o, err = s.canonicalOwner(*o); err != nil {
+				yield(audit.Entry{}, err)
+				return
+			}
+		}
 		s.log.List(ctx, s.store, f)(yield)
 	}
 }

@@ -51,17 +51,13 @@ func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error)
 	if p.Connection != "" && c.kind == token.Access && v.identity.Connection != p.Connection {
 		return token.Identity{}, &Refusal{Reason: WrongConnection, Token: v.of.record.ID}
 	}
-	if p.Role != "" && !v.identity.HasRole(p.Role) {
-		return token.Identity{}, &Refusal{Reason: MissingRole, Token: v.of.record.ID}
-	}
 	if p.AskDirectory {
-		if err := l.stillThere(ctx, v.of.account); err != nil {
-			l.noteRefusal(err, p.From)
+		if v, err = l.judgeToday(ctx, c, v); err != nil {
 			return token.Identity{}, err
 		}
 	}
 	if p.Role != "" {
-		if err := l.freshRole(ctx, v.of.account, p.Role); err != nil {
+		if v, err = l.judgeRole(ctx, c, v, p.Role); err != nil {
 			return token.Identity{}, err
 		}
 	}
@@ -69,6 +65,15 @@ func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error)
 		l.used(ctx, v.of, v.outdated, v.renewed, c, p.From)
 	}
 	return v.identity, nil
+}
+
+// judgeToday asks the owner's directory whether they are still there. It may
+// have given or taken roles: what was judged is judged again.
+func (l *Local) judgeToday(ctx context.Context, c credential, v verdict) (verdict, error) {
+	if err := l.stillThere(ctx, v.of.account); err != nil || l.directories[v.of.account.Owner.Realm] == nil {
+		return v, err
+	}
+	return l.judge(ctx, c)
 }
 
 // judge finds out whether a credential is good. The error is a [*Refusal], or
@@ -170,7 +175,7 @@ func state(rec *token.Record, a *token.Account, now time.Time) Reason {
 	switch {
 	case a.Owner.IsZero():
 		return OwnerGone
-	case a.Disabled:
+	case a.Off():
 		return OwnerDisabled
 	}
 	return ""

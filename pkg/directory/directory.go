@@ -6,6 +6,7 @@ package directory
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
@@ -69,6 +70,8 @@ func (v Verdict) Of(k Known) Verdict {
 	switch {
 	case v.State != Present || k.EntryID == "" || v.EntryID == k.EntryID:
 		return v
+	case strings.EqualFold(strings.TrimSpace(v.EntryID), strings.TrimSpace(k.EntryID)):
+		v.State, v.Why = CannotTell, fmt.Sprintf("the entry id %q is nearly the one that we know, %q", v.EntryID, k.EntryID)
 	case v.EntryID == "":
 		v.State, v.Why = CannotTell, "the directory gives no unchanging id, and the account has one"
 	default:
@@ -124,9 +127,8 @@ type Directory interface {
 // case, so two spellings kept apart here would be two owners of one person's
 // entry, each with wrong passwords to spare.
 //
-// A directory may match even more loosely (half-width forms, runs of spaces).
-// What it finds under such a spelling has another canonical name than was asked
-// for, and is refused.
+// Directories match even more loosely (full-width forms, ligatures, runs of
+// spaces; RFC 4518 §2.3), so a name that has a plainer form is none.
 func Fold(realm, name string) (token.Owner, error) {
 	if realm == token.LocalRealm {
 		return token.Owner{}, token.Errorf(token.ErrUsage, "no directory has the realm %s", realm)
@@ -135,7 +137,14 @@ func Fold(realm, name string) (token.Owner, error) {
 	if err != nil {
 		return token.Owner{}, err
 	}
-	return token.NewOwner(realm, strings.ToLower(o.Name)) // which may decompose and grow
+	o, err = token.NewOwner(realm, strings.ToLower(o.Name)) // which may decompose and grow
+	if err != nil {
+		return token.Owner{}, err
+	}
+	if plain := token.PlainName(o.Name); plain != o.Name {
+		return token.Owner{}, token.Errorf(token.ErrUsage, "the name %q has a plainer form", o.Name).WithHint("write it %q", plain)
+	}
+	return o, nil
 }
 
 // Doubt says why an owner cannot be asked about as it is: the realm is not d's,

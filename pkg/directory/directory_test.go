@@ -29,6 +29,7 @@ func TestOf(t *testing.T) {
 		{directory.Present, "", "", directory.Present},
 		{directory.Present, "2", "1", directory.Absent},
 		{directory.Present, "", "1", directory.CannotTell},
+		{directory.Present, "A1 ", "a1", directory.CannotTell},
 		{directory.Absent, "", "1", directory.Absent},
 		{directory.Absent, "", "", directory.Absent},
 		{directory.CannotTell, "", "1", directory.CannotTell},
@@ -68,6 +69,15 @@ func TestUnavailable(t *testing.T) {
 	}
 	if _, err := d.Authenticate(t.Context(), "bob", secret.Secret{}); !errors.Is(err, token.ErrRefused) || verdicts != nil {
 		t.Errorf("no password: %v; %v", err, verdicts)
+	}
+}
+
+// A name that a directory takes for another's is nobody's.
+func TestFoldRefusesLooseNames(t *testing.T) {
+	for _, name := range []string{"\uff41lice", "of\ufb01ce", "a  b", "\u24d0lice", "\u017fam"} {
+		if o, err := directory.Fold("corp", name); !errors.Is(err, token.ErrUsage) {
+			t.Errorf("%q: %v (%v)", name, o, err)
+		}
 	}
 }
 

@@ -16,8 +16,6 @@ type Findings struct {
 	Disabled       int       // of those present
 	Absent         []Verdict // whose tokens are orphans, in the order asked
 	Doubts         []Verdict // on whom it cannot tell: a purge removes nothing while there are any
-
-	answers bool // somebody was there
 }
 
 // Survey asks a directory about everybody, and is the only way to learn of
@@ -29,7 +27,8 @@ type Findings struct {
 // An answer in which nobody exists proves a wrong filter or lacking rights as
 // well as it proves that all have left. So somebody must be there: the canary,
 // for which [Directory.Presence] looks in every session, or without one at
-// least one of those asked about.
+// least one of those asked about, who is the person that we know: where everybody
+// is another now, the directory was made anew.
 //
 // It holds a thousand owners at a time, and its findings.
 func Survey(ctx context.Context, d Directory, asked iter.Seq2[Known, error]) (Findings, error) {
@@ -49,7 +48,7 @@ func Survey(ctx context.Context, d Directory, asked iter.Seq2[Known, error]) (Fi
 	if err := f.add(ctx, d, batch); err != nil {
 		return Findings{}, err
 	}
-	if len(f.Absent) > 0 && !f.answers && d.Canary().IsZero() {
+	if len(f.Absent) > 0 && f.Present == 0 && d.Canary().IsZero() {
 		return Findings{}, token.Errorf(token.ErrCannotTell, "the directory %s knows none of the %d owners asked about, and no canary shows that it answers at all", d.Realm(), f.Asked).
 			WithHint("name a user who always exists as its canary")
 	}
@@ -77,8 +76,6 @@ func (f *Findings) add(ctx context.Context, d Directory, batch []Known) error {
 			return token.Errorf(token.ErrCannotTell, "the directory %s answered on %s when asked about %s", d.Realm(), v.Owner, batch[i].Owner)
 		}
 		f.Asked++
-		// Whoever has taken over a name shows, too, that the directory answers.
-		f.answers = f.answers || v.State == Present
 		switch v = v.Of(batch[i]); v.State {
 		case Present:
 			f.Present++

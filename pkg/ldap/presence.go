@@ -74,7 +74,7 @@ func (d *Directory) judge(v *directory.Verdict, a answer) {
 	case len(found) > 1:
 		v.Why = fmt.Sprintf("%d entries have the name: %s, %s", len(found), found[0].dn, found[1].dn)
 	case len(found) == 1 && found[0].id == "":
-		v.Why = fmt.Sprintf("%s shows no %s", found[0].dn, d.o.EntryIDAttribute)
+		v.Why = fmt.Sprintf("%s shows no %s", found[0].dn, d.o.EntryIDAttribute) + ", or several"
 	case len(found) == 1:
 		v.State, v.Why, v.Identity = directory.Present, "", found[0].identity(v.Owner)
 	case len(a.strangers) > 0:

@@ -66,14 +66,30 @@ func disabled(e *goldap.Entry) bool {
 // entryID is the unchanging id as text. That of Active Directory is 16 bytes,
 // of which its tools show the first three groups in little-endian order.
 func entryID(e *goldap.Entry, attribute string) string {
-	b := e.GetEqualFoldRawAttributeValue(attribute)
+	values := e.GetEqualFoldRawAttributeValues(attribute)
+	if len(values) != 1 {
+		return "" // of several nobody knows which
+	}
+	b := values[0]
 	switch {
 	case strings.EqualFold(attribute, "objectGUID") && len(b) == 16:
 		return fmt.Sprintf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%x-%x", b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8:10], b[10:])
 	case !utf8.Valid(b):
 		return hex.EncodeToString(b)
+	case isUUID(b): // its case means nothing, RFC 4530 §2.2
+		return strings.ToLower(string(b))
 	}
 	return string(b)
+}
+
+func isUUID(b []byte) bool {
+	for i, c := range b {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			return false
+		}
+	}
+	return len(b) == 36
 }
 
 // answer is what a search for people by name has found.

@@ -178,8 +178,13 @@ func (l *Local) judgeStewards(ctx context.Context, served []Stewardless) error {
 			return token.Errorf(token.ErrCannotTell, "the directory %s gave %d answers to %d questions", realm, len(verdicts), len(asked))
 		}
 		for i, v := range verdicts {
-			if v = v.Of(known[asked[i].Steward]); v.State == directory.Absent {
+			switch v = v.Of(known[asked[i].Steward]); {
+			case v.State == directory.Absent:
 				asked[i].Why = plain(v.Why)
+			case v.State == directory.CannotTell:
+				asked[i].Why = "the directory cannot tell: " + plain(v.Why)
+			case v.Disabled:
+				asked[i].Why = "the directory has disabled the steward"
 			}
 		}
 	}

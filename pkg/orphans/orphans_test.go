@@ -306,6 +306,16 @@ func TestNameTakenOver(t *testing.T) {
 		if got := ownersOf(w.find()); !slices.Equal(got, []string{"staff/u2"}) {
 			t.Errorf("orphans are %v", got)
 		}
+		// A directory that was made anew, where everybody is another.
+		for _, name := range names {
+			w.remember(name, "old")
+		}
+		if !sound.Canary().IsZero() {
+			t.Fatal("a canary would answer for them")
+		}
+		if p, err := w.orphans(admin).Find(t.Context(), orphans.Query{}); !errors.Is(err, token.ErrCannotTell) {
+			t.Errorf("with all of them others now: %+v, %v", p, err)
+		}
 	})
 }
 

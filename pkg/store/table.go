@@ -142,6 +142,7 @@ var Accounts = NewTable("account", 2,
 		e.Owner(a.CreatedBy)
 		e.Uint(a.Revision)
 		e.String(a.EntryID)
+		e.String(a.Successor)
 		e.Roles(a.DirectoryRoles)
 		e.Time(a.RolesAt)
 		e.Bytes(a.Password)
@@ -161,6 +162,7 @@ var Accounts = NewTable("account", 2,
 			return
 		}
 		a.EntryID = d.String()
+		a.Successor = d.String()
 		a.DirectoryRoles = d.Roles()
 		a.RolesAt = d.Time()
 		a.Password = d.Bytes()
@@ -208,6 +210,7 @@ var Policies = NewTable("policy", 2,
 		e.String(string(p.DirectoryUnreachable))
 		e.Duration(p.DirectoryMemory)
 		e.Uint(uint64(p.PurgeBreaker))
+		e.Uint(uint64(p.Lockout))
 	},
 	func(d *Decoder, p *token.Policy) {
 		p.UserTokenLifetime = d.Duration()
@@ -222,10 +225,11 @@ var Policies = NewTable("policy", 2,
 		p.Revision = d.Uint()
 		if d.Version < 2 { // of a time without directories
 			normal := token.DefaultPolicy()
-			p.DirectoryUnreachable, p.DirectoryMemory, p.PurgeBreaker = normal.DirectoryUnreachable, normal.DirectoryMemory, normal.PurgeBreaker
+			p.DirectoryUnreachable, p.DirectoryMemory, p.PurgeBreaker, p.Lockout = normal.DirectoryUnreachable, normal.DirectoryMemory, normal.PurgeBreaker, normal.Lockout
 			return
 		}
 		p.DirectoryUnreachable = token.Unreachable(d.String())
 		p.DirectoryMemory = d.Duration()
 		p.PurgeBreaker = int(d.Uint())
+		p.Lockout = int(d.Uint())
 	})

@@ -38,6 +38,9 @@ type Account struct {
 	// EntryID is what the owner's directory calls this person for ever: whoever
 	// has the name under another one is another person. Empty: never learnt.
 	EntryID string
+	// Successor is the EntryID of another person who has the name now, while what
+	// this one had is being ended; empty but then.
+	Successor string
 	// DirectoryRoles are the roles that the directory gave, at RolesAt.
 	DirectoryRoles []Role
 	RolesAt        time.Time
@@ -46,10 +49,14 @@ type Account struct {
 	Password secret.Verifier
 	// HasPassword says of an account that is shown whether it has one.
 	HasPassword bool
-	// WrongPasswords counts the wrong old passwords in a row.
+	// WrongPasswords counts the tries to show the old password since one was
+	// right, those under way among them.
 	WrongPasswords int
 	Revision       uint64
 }
+
+// Off reports whether the owner's tokens are refused.
+func (a *Account) Off() bool { return a.Disabled || a.Successor != "" }
 
 // AllRoles are the roles of the account, whoever gave them, sorted.
 func (a *Account) AllRoles() []Role {

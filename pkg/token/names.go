@@ -62,6 +62,13 @@ func NewOwner(realm, name string) (Owner, error) {
 	return Owner{realm, name}, nil
 }
 
+// PlainName is the plainest form of a name, to which a directory may bring all
+// that it compares (RFC 4518 §2): without compatibility characters, in lower
+// case, with no runs of spaces.
+func PlainName(name string) string {
+	return strings.Join(strings.Fields(norm.NFC.String(strings.ToLower(norm.NFKC.String(name)))), " ")
+}
+
 // invisible says whether a character shows nothing where it stands. The blank
 // of braille is a symbol to Unicode.
 func invisible(c rune) bool {

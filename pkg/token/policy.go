@@ -28,7 +28,10 @@ type Policy struct {
 	// PurgeBreaker is how many of a realm's owners, in percent, may be gone at
 	// once before a purge is stopped.
 	PurgeBreaker int
-	Revision     uint64
+	// Lockout is how many wrong old passwords in a row leave an account as it
+	// is. The one after disables it.
+	Lockout  int
+	Revision uint64
 }
 
 // Unreachable says what to do while a directory does not answer.
@@ -62,6 +65,7 @@ func DefaultPolicy() Policy {
 		DirectoryUnreachable:    Refuse,
 		DirectoryMemory:         Day,
 		PurgeBreaker:            10,
+		Lockout:                 10,
 	}
 }
 
@@ -119,6 +123,17 @@ func PolicyFields() []PolicyField {
 					return Errorf(ErrUsage, "issuer %q is not an absolute URI without query and fragment", s).WithHint("for example https://tokens.example.org")
 				}
 				p.Issuer = s
+				return nil
+			},
+		},
+		{
+			"lockout", "wrong old passwords in a row that leave an account as it is, the next one disables it: 1 to 100", func(p *Policy) string { return strconv.Itoa(p.Lockout) },
+			func(p *Policy, s string) error {
+				n, err := strconv.Atoi(s)
+				if err != nil || n < 1 || n > 100 {
+					return Errorf(ErrUsage, "lockout %q is not a number from 1 to 100", s)
+				}
+				p.Lockout = n
 				return nil
 			},
 		},
