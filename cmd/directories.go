@@ -93,6 +93,9 @@ func (f *fileDirectory) check() error {
 	if err := token.CheckName("name of a directory", f.Name); err != nil {
 		return err
 	}
+	if f.Name == "Internal" {
+		return token.Errorf(token.ErrUsage, "no directory can have the name Internal: clients of the user-token interface mean the realm local by it")
+	}
 	if _, err := directory.Fold(f.Name, "x"); err != nil { // local would be taken from the accounts here
 		return err
 	}
