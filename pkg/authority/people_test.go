@@ -313,9 +313,11 @@ func TestGuessesAtOnce(t *testing.T) {
 		}
 		guess("192.0.2.7", 1000)
 		time.Sleep(time.Second)
+		r.mu.Lock()
 		if r.asked > 5 {
 			t.Errorf("%d of 1000 guesses at once were tried within a second", r.asked)
 		}
+		r.mu.Unlock()
 		for i := range 500 {
 			guess(fmt.Sprintf("2001:db8::%x", i), 2) // all of one network
 			guess(fmt.Sprintf("198.51.%d.%d", i/250, i%250), 3)

@@ -216,7 +216,7 @@ func (c *Client) problem(p *problem) error {
 	err := p.error()
 	var told *token.Error
 	if p.Status == http.StatusUnauthorized && errors.As(err, &told) {
-		told.Hint = "set TOKENCTL_TOKEN to a user token (code:passcode) or an access token of " + c.o.Where + ", or give the context another: tokenctl context add --replace"
+		told.Hint = "log in (tokenctl login), or set TOKENCTL_TOKEN to a user token (code:passcode) or an access token of " + c.o.Where
 	}
 	return err
 }
