@@ -1,8 +1,7 @@
 package provision
 
 import (
-	"context"
-	"iter"
+	"errors"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -32,12 +31,14 @@ type State struct {
 	Attempts    int    // that failed, since the last change
 	LastTry     time.Time
 	LastError   string // of the last attempt, if it failed; no secret is in it
+	// WaitsFor is the provisioner that must agree first; empty: none.
+	WaitsFor string
 	// AcknowledgedAt is when the other system agreed last; zero: it has not
 	// since the last change.
 	AcknowledgedAt time.Time
 
 	lease   string // of whoever delivers
-	claimed string // what the event under way asks for
+	claimed string // what the event under way asks for, see plan
 }
 
 // Pending reports whether the other system has not yet agreed to the last
@@ -52,6 +53,9 @@ type Value struct {
 	At     Place
 }
 
+// over reports whether a value was replaced and has had its time.
+func (v *Value) over(now time.Time) bool { return !v.Until.IsZero() && !now.Before(v.Until) }
+
 // Place says where a value is, as far as the other system has told.
 type Place uint8
 
@@ -62,69 +66,181 @@ const (
 	Gone
 )
 
+func (p Place) String() string {
+	switch p {
+	case There:
+		return "there"
+	case Gone:
+		return "gone"
+	}
+	return "unknown"
+}
+
 // SealedFor says what a sealed value belongs to. It is bound to the value when
 // that is sealed, so that nobody can move one to another token or provisioner.
 func SealedFor(id token.ID, provisioner string) string { return id.String() + "/" + provisioner }
 
-// Add begins to provision a token, in the transaction that makes it. Of s it
-// takes Token, Provisioner, Target, Order, and of Values the last one's Sealed.
-// If there is a State already, it is replaced as by [Replace], with no grace.
-func Add(w store.Writer, s State, now time.Time) error { return nil }
+var states = store.NewTable("provision", 1,
+	func(s *State) []string { return []string{s.Token.String(), s.Provisioner} },
+	func(e *store.Encoder, s *State) {
+		e.Bytes(s.Token[:])
+		e.String(s.Provisioner)
+		e.Owner(s.Owner)
+		e.String(s.Service)
+		e.String(s.EntryID)
+		e.Uint(zigzag(s.Order))
+		e.Uint(uint64(len(s.Values)))
+		for _, v := range s.Values {
+			e.Bytes(v.Sealed)
+			e.Time(v.Until)
+			e.Uint(uint64(v.At))
+		}
+		e.Time(s.Due)
+		e.Time(s.LeasedUntil)
+		e.String(s.Event)
+		e.Uint(uint64(s.Attempts))
+		e.Time(s.LastTry)
+		e.String(s.LastError)
+		e.String(s.WaitsFor)
+		e.Time(s.AcknowledgedAt)
+		e.String(s.lease)
+		e.String(s.claimed)
+	},
+	func(d *store.Decoder, s *State) {
+		copy(s.Token[:], d.Bytes())
+		s.Provisioner = d.String()
+		s.Owner = d.Owner()
+		s.Service = d.String()
+		s.EntryID = d.String()
+		s.Order = unzigzag(d.Uint())
+		for n := min(d.Uint(), maxValues); n > 0; n-- { // what is left over then is damage
+			s.Values = append(s.Values, Value{Sealed: d.Bytes(), Until: d.Time(), At: Place(d.Uint())})
+		}
+		s.Due = d.Time()
+		s.LeasedUntil = d.Time()
+		s.Event = d.String()
+		s.Attempts = int(d.Uint())
+		s.LastTry = d.Time()
+		s.LastError = d.String()
+		s.WaitsFor = d.String()
+		s.AcknowledgedAt = d.Time()
+		s.lease = d.String()
+		s.claimed = d.String()
+	})
 
-// Replace gives a token another value at a provisioner, in the transaction
-// that rotates it. The old one stays until oldUntil; zero: it goes now. The
-// error is store.ErrNotFound if the token is not provisioned there.
-func Replace(w store.Writer, id token.ID, provisioner string, sealed []byte, oldUntil, now time.Time) error {
-	return nil
+// zigzag makes a number that may be negative one that is not: 0, -1, 1, -2 …
+func zigzag(n int) uint64          { return uint64(n<<1) ^ uint64(n>>63) }
+func unzigzag(n uint64) int        { return int(n>>1) ^ -int(n&1) }
+func second(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+
+// later is the later of two times, of which the second may be zero.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
-// TakeBack makes the value before the last [Replace] the token's again, at all
-// provisioners: the last one goes. Where there is none before, nothing changes.
-func TakeBack(w store.Writer, id token.ID, now time.Time) error { return nil }
-
-// Retire has the values that were replaced go now, whatever grace they had.
-func Retire(w store.Writer, id token.ID, now time.Time) error { return nil }
-
-// Reconcile has every provisioner of a token told anew, in the transaction that
-// changes the token: suspend, resume, revoke, delete. What it is told is found
-// out when it is.
-func Reconcile(w store.Writer, id token.ID, now time.Time) error { return nil }
-
-// ReconcileOwner is [Reconcile] for the service tokens of an owner that hold
-// their slots, in the transaction that disables or enables the account.
-func ReconcileOwner(w store.Writer, o token.Owner, now time.Time) error { return nil }
-
-// ReconcileService is [Reconcile] for all tokens of a service, in the
-// transaction that disables, enables or changes it. It is one write: the
-// [Deliverer] goes through the tokens, page by page.
-func ReconcileService(w store.Writer, service string, now time.Time) error { return nil }
-
-// States reads what is known of a token, in the order of the provisioners'
-// names.
-func States(r store.Reader, id token.ID) ([]State, error) { return nil, nil }
-
-// Filter chooses States: those that agree with every field that is not zero.
-type Filter struct {
-	Token       token.ID
-	Owner       token.Owner
-	Service     string
-	Provisioner string
-	Pending     bool
+// sooner is the earlier of two times, of which zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
-// List yields the States that a filter lets through, in the order of the
-// tokens' ids, page by page: the loop's body may use the store.
-func List(ctx context.Context, s store.Store, f Filter) iter.Seq2[State, error] { return nil }
-
-// Sweeps reads the services whose tokens the [Deliverer] has still to go
-// through.
-func Sweeps(r store.Reader) ([]string, error) { return nil, nil }
-
-// Retry has what is pending of a token delivered now, and returns how many
-// States that are. The number of attempts stays.
-func Retry(w store.Writer, id token.ID, now time.Time) (int, error) { return 0, nil }
-
-// RetryAll is [Retry] for all tokens, page by page.
-func RetryAll(ctx context.Context, s store.Store, f Filter, now time.Time) (int, error) {
-	return 0, nil
+// row is an entry of the outbox: an index of the States by when they are due.
+type row struct {
+	due         time.Time
+	id          token.ID
+	provisioner string
 }
+
+func (s State) row() row { return row{s.Due, s.Token, s.Provisioner} }
+
+func (r row) key() store.Key {
+	return store.NewKey(store.TableOutbox).Time(r.due).ID(r.id).Text(r.provisioner)
+}
+
+func parseRow(key []byte) (row, error) {
+	k := store.ReadKey(key)
+	r := row{due: time.Unix(int64(k.Uint64()), 0).UTC(), id: k.ID(), provisioner: k.Text()}
+	return r, k.Err()
+}
+
+// put writes a State with its row in the outbox. was is the State as it was
+// read in the same Update, nil for a new one. It is three writes at most.
+func put(w store.Writer, was, now *State) error {
+	if was != nil && !was.Due.IsZero() && !was.Due.Equal(now.Due) {
+		if err := w.Delete(was.row().key()); err != nil {
+			return err
+		}
+	}
+	if !now.Due.IsZero() && (was == nil || !was.Due.Equal(now.Due)) {
+		if err := w.Put(now.row().key(), nil); err != nil {
+			return err
+		}
+	}
+	return states.Put(w, *now)
+}
+
+// writesPerState is how many writes put needs at most.
+const writesPerState = 3
+
+// remove deletes a State with its row.
+func remove(w store.Writer, s *State) error {
+	if !s.Due.IsZero() {
+		if err := w.Delete(s.row().key()); err != nil {
+			return err
+		}
+	}
+	return states.Delete(w, s.Token.String(), s.Provisioner)
+}
+
+// renew makes something new due. Whoever delivers the old state of things is
+// let finish first, or nobody could say who spoke last.
+func (s *State) renew(now time.Time) {
+	s.Due = second(later(now, s.LeasedUntil))
+	s.Event, s.claimed, s.Attempts, s.LastError, s.WaitsFor = "", "", 0, "", ""
+	s.AcknowledgedAt = time.Time{}
+}
+
+// edit changes the States of a token for which fn says so.
+func edit(w store.Writer, id token.ID, fn func(*State) bool) (changed int, err error) {
+	all, err := States(w, id)
+	if err != nil {
+		return 0, err
+	}
+	for _, was := range all {
+		now := was
+		now.Values = append([]Value(nil), was.Values...)
+		if !fn(&now) {
+			continue
+		}
+		changed++
+		if err := put(w, &was, &now); err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+// check says what is wrong between a State and its row.
+func (s *State) check(r store.Reader) error {
+	if s.Due.IsZero() {
+		if s.Pending() {
+			return problem("it is pending, and never due")
+		}
+		return nil
+	}
+	_, err := r.Get(s.row().key())
+	if errors.Is(err, store.ErrNotFound) {
+		return problem("it is due, and not in the outbox")
+	}
+	return err
+}
+
+// problem is a finding of [Inspect].
+type problem string
+
+func (p problem) Error() string { return string(p) }

@@ -20,7 +20,7 @@ const (
 	tableConfig  = 'c' // c <kind> <name>…                  accounts, connections, policy, keys
 	// TableAudit is the audit log's: a <writer> <seq>.
 	TableAudit = 'a'
-	// TableOutbox is the outbox's: x <due> <id>.
+	// TableOutbox is the outbox's: x <due> <id> <provisioner>.
 	TableOutbox = 'x'
 )
 
