@@ -90,15 +90,11 @@ func Retire(w store.Writer, id token.ID, now time.Time) error {
 // changes the token: suspend, resume, revoke, delete. What it is told is found
 // out when it is.
 func Reconcile(w store.Writer, id token.ID, now time.Time) error {
-	_, err := reconcile(w, id, now)
-	return err
-}
-
-func reconcile(w store.Writer, id token.ID, now time.Time) (changed int, err error) {
-	return edit(w, id, func(s *State) bool {
+	_, err := edit(w, id, func(s *State) bool {
 		s.renew(now)
 		return true
 	})
+	return err
 }
 
 // ReconcileOwner is [Reconcile] for the service tokens of an owner that hold

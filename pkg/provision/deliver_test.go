@@ -19,7 +19,7 @@ func TestLife(t *testing.T) {
 	both(t, func(t *testing.T, s store.Store) {
 		w := newWorld(t, s, newSystem("a", 1), newSystem("b", 2))
 		id := w.generate(alice, "imap", "v1")
-		if w.has(id, ""); !pendingState(w.state(id)) || w.rows() != 2 {
+		if w.has(id, ""); !w.state(id).Pending() || w.rows() != 2 {
 			t.Errorf("%+v, %d rows", w.state(id), w.rows())
 		}
 		for _, step := range []struct {
@@ -78,8 +78,6 @@ func TestLife(t *testing.T) {
 		}
 	})
 }
-
-func pendingState(s State) bool { return s.Pending() && !s.Token.IsZero() }
 
 func suspend(until time.Time) func(*token.Record) {
 	return func(r *token.Record) { r.SuspendedAt, r.SuspendedUntil = start, until }

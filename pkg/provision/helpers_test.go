@@ -60,8 +60,8 @@ func newSystem(name string, order int) *system {
 	return &system{name: name, order: order, has: map[string]bool{}}
 }
 
-func (s *system) Name() string             { return s.name }
-func (s *system) Order() int               { return s.order }
+func (s *system) Name() string              { return s.name }
+func (s *system) Order() int                { return s.order }
 func (s *system) Serves(o token.Owner) bool { return true }
 
 func (s *system) Prepare(_ context.Context, _ Target, plain secret.Secret) ([]byte, error) {
@@ -271,8 +271,9 @@ func (w *world) has(id token.ID, want string) {
 }
 
 // state is that of a token at the first system.
-func (w *world) state(id token.ID) (s State) {
+func (w *world) state(id token.ID) *State {
 	w.Helper()
+	var s State
 	must(w, w.store.View(background, func(r store.Reader) (err error) {
 		s, err = states.Get(r, id.String(), w.systems[0].name)
 		if errors.Is(err, store.ErrNotFound) {
@@ -280,7 +281,7 @@ func (w *world) state(id token.ID) (s State) {
 		}
 		return err
 	}))
-	return s
+	return &s
 }
 
 // sound checks that the outbox is the index that it should be.

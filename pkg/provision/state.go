@@ -156,7 +156,7 @@ type row struct {
 	provisioner string
 }
 
-func (s State) row() row { return row{s.Due, s.Token, s.Provisioner} }
+func (s *State) row() row { return row{s.Due, s.Token, s.Provisioner} }
 
 func (r row) key() store.Key {
 	return store.NewKey(store.TableOutbox).Time(r.due).ID(r.id).Text(r.provisioner)

@@ -53,13 +53,15 @@ func (d *Deliverer) sweep(ctx context.Context) (went bool, err error) {
 		return false, err
 	}
 	err = d.Store.Update(ctx, func(w store.Writer) error {
-		for s, err := range sweeps.Scan(w) {
-			if err != nil {
-				return err
-			}
-			return s.advance(w, d.Store.Limit(), d.now())
+		services, err := Sweeps(w)
+		if err != nil || len(services) == 0 {
+			return err
 		}
-		return nil
+		s, err := sweeps.Get(w, services[0])
+		if err != nil {
+			return err
+		}
+		return s.advance(w, d.Store.Limit(), d.now())
 	})
 	return err == nil, err
 }
@@ -74,11 +76,11 @@ func (s sweep) advance(w store.Writer, limit int, now time.Time) error {
 	done := len(holders) < sweepPage
 	writes := 1
 	for i, h := range holders {
-		n, err := States(w, h.Token)
+		known, err := States(w, h.Token)
 		if err != nil {
 			return err
 		}
-		if writes += writesPerState * len(n); writes > limit && i > 0 {
+		if writes += writesPerState * len(known); writes > limit && i > 0 {
 			done = false
 			break
 		}
