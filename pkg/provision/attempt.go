@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
 // job is an attempt to deliver: claimed in one transaction, finished in
@@ -320,7 +321,11 @@ func wakeWaiting(w store.Writer, s *State, now time.Time) error {
 // fail notes why an attempt failed, and when to make the next.
 func (s *State) fail(err error, now time.Time) {
 	s.Attempts++
-	s.LastError = line(err.Error())
+	text := err.Error()
+	if e := (*token.Error)(nil); errors.As(err, &e) && e.Hint != "" {
+		text += "; " + e.Hint
+	}
+	s.LastError = line(text)
 	s.LastTry = second(now)
 	s.Due = ceil(now.Add(backoff(s.Attempts)))
 }
@@ -333,7 +338,7 @@ func backoff(attempts int) time.Duration {
 }
 
 // maxError bounds what is kept of an error, in bytes.
-const maxError = 300
+const maxError = 500
 
 // line is a text as one line of visible characters, not too long.
 func line(text string) string {

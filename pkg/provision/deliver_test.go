@@ -134,7 +134,7 @@ func TestFailure(t *testing.T) {
 				t.Fatal("it isn't pending")
 			}
 			got := w.state(id)
-			if got.Attempts != attempt || !strings.HasPrefix(got.LastError, "no entry [31m for [redacted] xxx") || len(got.LastError) > 310 {
+			if got.Attempts != attempt || !strings.HasPrefix(got.LastError, "no entry [31m for [redacted] xxx") || len(got.LastError) > 510 {
 				t.Errorf("attempt %d: %d, %q", attempt, got.Attempts, got.LastError)
 			}
 			wait := got.Due.Sub(w.time())

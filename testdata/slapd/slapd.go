@@ -4,6 +4,7 @@ package slapd
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -40,6 +41,9 @@ type Options struct {
 	LDIF      string // more of the tree
 	Config    string // more of slapd.conf, for the whole server
 	Quiet     bool   // without a log, for benchmarks
+	// Passwords has Service write passwords, those of applications too, and the
+	// server check argon2 and note every change, see [Server.Changes].
+	Passwords bool
 }
 
 // Server is a running slapd.
@@ -150,6 +154,50 @@ func (s *Server) Log() string {
 	return string(text)
 }
 
+// Changes is what was changed in the tree of a server with Passwords, as LDIF.
+func (s *Server) Changes() string {
+	text, err := os.ReadFile(s.dir + "/changes.ldif")
+	if !os.IsNotExist(err) {
+		must(s.t, err)
+	}
+	return string(text)
+}
+
+// Values are those of an attribute, as root sees them.
+func (s *Server) Values(dn, attribute string) (values []string) {
+	s.t.Helper()
+	s.asRoot(func(c *ldap.Conn) error {
+		r, err := c.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{attribute}, nil))
+		if err == nil {
+			values = r.Entries[0].GetEqualFoldAttributeValues(attribute)
+		}
+		return err
+	})
+	return values
+}
+
+// Bind says whether a server takes a password, by its result code: 0 yes, 49 no.
+func (s *Server) Bind(dn, password string) (code uint16) {
+	s.t.Helper()
+	c, err := ldap.DialURL(s.URL)
+	must(s.t, err)
+	defer c.Close()
+	var refused *ldap.Error
+	if err = c.Bind(dn, password); errors.As(err, &refused) {
+		return refused.ResultCode
+	}
+	must(s.t, err)
+	return 0
+}
+
+// Rename gives a person another name.
+func (s *Server) Rename(uid, to string) {
+	s.t.Helper()
+	s.asRoot(func(c *ldap.Conn) error {
+		return c.ModifyDN(ldap.NewModifyDNRequest(DN(uid), "uid="+ldap.EscapeDN(to), true, ""))
+	})
+}
+
 // Add adds a person, with a password unless that is empty.
 func (s *Server) Add(uid, password string) {
 	s.t.Helper()
@@ -207,12 +255,19 @@ func config(dir string, o Options) string {
 	if o.SizeLimit > 0 {
 		limit = strconv.Itoa(o.SizeLimit)
 	}
+	modules, overlay, write := "", "", ""
+	if o.Passwords {
+		modules = "moduleload argon2\nmoduleload auditlog\nattributeoptions lang- app-\n" + voPerson
+		overlay = "overlay auditlog\nauditlog " + dir + "/changes.ldif\n"
+		write = "access to attrs=userPassword,voPersonApplicationPassword by dn.exact=\"" + Service + "\" =w by anonymous auth by * none\n"
+	}
 	return `include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
 pidfile ` + dir + `/pid
 modulepath /usr/lib/ldap
 moduleload back_mdb
+` + modules + `
 TLSCACertificateFile ` + dir + `/ca.pem
 TLSCertificateFile ` + dir + `/server.pem
 TLSCertificateKeyFile ` + dir + `/server.key
@@ -227,10 +282,16 @@ directory ` + dir + `/db
 maxsize 1073741824
 dbnosync
 index objectClass,uid,member eq
-access to attrs=userPassword by anonymous auth by * none
+` + overlay + write + `access to attrs=userPassword by anonymous auth by * none
 access to * by dn.exact="` + Service + `" read by dn.exact="cn=client" read by dn.regex="cn=peercred,cn=external,cn=auth$" read by self read by * none
 `
 }
+
+// voPerson is what https://voperson.org has of passwords.
+const voPerson = `attributetype ( 1.3.6.1.4.1.34998.3.3.1.1 NAME 'voPersonApplicationPassword'
+	EQUALITY octetStringMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )
+objectclass ( 1.3.6.1.4.1.34998.3.3.1 NAME 'voPerson' SUP top AUXILIARY MAY voPersonApplicationPassword )
+`
 
 func tree(o Options) string {
 	var b bytes.Buffer
