@@ -353,6 +353,32 @@ func TestOrder(t *testing.T) {
 	})
 }
 
+// While the same event comes again it says the same: when time has changed what
+// is wanted, it is another one.
+func TestSameEvent(t *testing.T) {
+	w := newWorld(t, memory.New(), newSystem("a", 0))
+	a := w.systems[0]
+	id := w.generate(alice, "imap", "v1")
+	w.deliver()
+	a.set(errors.New("no"), nil)
+	w.rotate(id, "v2", w.time().Add(time.Hour))
+	for range 20 {
+		w.deliver()
+		w.pass(10 * time.Minute)
+	}
+	said := map[string]string{}
+	for _, e := range a.told() {
+		content := fmt.Sprintf("%s %s", e.Present, e.Absent)
+		if was, ok := said[e.ID]; ok && was != content {
+			t.Errorf("event %s says %s, then %s", e.ID, was, content)
+		}
+		said[e.ID] = content
+	}
+	if len(said) != 3 {
+		t.Errorf("%d events: %v", len(said), said)
+	}
+}
+
 // A provisioner that is no longer configured says so, and keeps nobody waiting.
 func TestNotConfigured(t *testing.T) {
 	w := newWorld(t, memory.New(), newSystem("a", 1), newSystem("b", 2))
