@@ -64,7 +64,7 @@ func (d *Deliverer) claim(ctx context.Context, r row) (j *job, err error) {
 // accordingly: leased to the job, or due another time. gone says that it is
 // to be deleted.
 func (d *Deliverer) prepare(r store.Reader, s *State, now time.Time) (j *job, gone bool, err error) {
-	if s.LeasedUntil.After(now) {
+	if s.leased(now) {
 		s.Due = s.LeasedUntil
 		return nil, false, nil
 	}

@@ -237,6 +237,24 @@ func TestKilled(t *testing.T) {
 	})
 }
 
+// A clock that went too fast when a process was killed keeps nobody out.
+func TestClockSetBack(t *testing.T) {
+	w := newWorld(t, memory.New(), newSystem("a", 0))
+	id := w.generate(alice, "imap", "v")
+	w.pass(24 * time.Hour)
+	_, err := w.claim(background, w.state(id).row())
+	must(t, err)
+	w.pass(-24 * time.Hour)
+	w.update(func(tx store.Writer) error {
+		_, err := Retry(tx, id, w.time())
+		return err
+	})
+	if n := w.deliver(); n != 0 {
+		t.Errorf("%d pending", n)
+	}
+	w.has(id, "v")
+}
+
 // What changes while an attempt is under way is delivered after it.
 func TestChangedMeanwhile(t *testing.T) {
 	both(t, func(t *testing.T, s store.Store) {

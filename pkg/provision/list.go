@@ -70,7 +70,7 @@ func (s *State) retry(now time.Time) bool {
 	if !s.Pending() {
 		return false
 	}
-	s.Due = second(later(now, s.LeasedUntil))
+	s.Due = s.soonest(now)
 	return true
 }
 

@@ -197,10 +197,24 @@ func remove(w store.Writer, s *State) error {
 	return states.Delete(w, s.Token.String(), s.Provisioner)
 }
 
-// renew makes something new due. Whoever delivers the old state of things is
-// let finish first, or nobody could say who spoke last.
+// leased reports whether somebody delivers. A lease that ends later than any
+// taken now is of a clock that has been set back since.
+func (s *State) leased(now time.Time) bool {
+	return s.LeasedUntil.After(now) && !s.LeasedUntil.After(now.Add(Lease))
+}
+
+// soonest is when a State can be delivered. Whoever delivers the old state of
+// things is let finish first, or nobody could say who spoke last.
+func (s *State) soonest(now time.Time) time.Time {
+	if s.leased(now) {
+		return s.LeasedUntil
+	}
+	return second(now)
+}
+
+// renew makes something new due.
 func (s *State) renew(now time.Time) {
-	s.Due = second(later(now, s.LeasedUntil))
+	s.Due = s.soonest(now)
 	s.Event, s.claimed, s.Attempts, s.LastError, s.WaitsFor = "", "", 0, "", ""
 	s.AcknowledgedAt = time.Time{}
 }
