@@ -91,7 +91,7 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 		// What a directory says, and a password, come by ways of their own.
 		a.EntryID, a.Successor, a.DirectoryRoles, a.RolesAt, a.Password, a.WrongPasswords = "", "", nil, time.Time{}, nil, 0
 		c.noteAccount("account.add", &a, accountText(&a))
-		return "", store.Accounts.Put(c, a)
+		return "", c.putAccount(a)
 	}, func(c *change, _ string) (err error) {
 		c.noteAccount("account.add", &a, replayed)
 		a, err = store.Accounts.Get(c, a.Owner.Realm, a.Owner.Name)
@@ -206,7 +206,7 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 			action = "account.enable"
 		}
 		c.noteAccount(action, &now, detail)
-		return store.Accounts.Put(c, now)
+		return c.putAccount(now)
 	})
 	return shown(now), err
 }
@@ -237,7 +237,7 @@ func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
 		a.Disabled = true
 		a.Revision++
 		ending = a.Revision
-		return store.Accounts.Put(c, a)
+		return c.putAccount(a)
 	}); err != nil {
 		return err
 	}

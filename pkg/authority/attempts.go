@@ -23,6 +23,9 @@ const (
 	attemptsForget  = 15 * time.Minute
 	attemptsKept    = 1 << 14 // accounts
 	attemptsWaiting = 3       // at once, for one account and address: within the time of a request
+	// Behind a mail server every guess and the owner have one address: they wait
+	// side by side, so many at once.
+	attemptsBeside = 256
 )
 
 // door is what somebody guesses at: the password of an account, or, with a
@@ -183,15 +186,21 @@ func (t *attempts) wait(ctx context.Context, d door, from string, now time.Time)
 		q = &turn{}
 		a.from[from] = q
 	}
-	if q.waiting == attemptsWaiting {
+	places := attemptsWaiting
+	if d.service != "" {
+		places = attemptsBeside
+	}
+	if q.waiting == places {
 		t.mu.Unlock()
 		return errTooMany
 	}
-	if q.next.Before(now) {
-		q.next = now
+	if d.service == "" {
+		if q.next.Before(now) {
+			q.next = now
+		}
+		q.next = q.next.Add(pause)
+		pause = q.next.Sub(now)
 	}
-	q.next = q.next.Add(pause)
-	pause = q.next.Sub(now)
 	q.waiting++
 	a.busy++
 	t.mu.Unlock()

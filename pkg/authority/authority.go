@@ -25,6 +25,8 @@ type Service interface {
 	Verifier
 	Tokens
 	Accounts
+	Services
+	Provisioning
 	Connections
 	Settings
 	Keys
@@ -49,6 +51,11 @@ type Presented struct {
 	Credential secret.Secret
 	// Kinds are the kinds that are accepted; none: all.
 	Kinds []token.Kind
+	// Service is the one that the credential is shown to, and User the name that
+	// goes with it: then only that service's password of that user is accepted.
+	// A bare name is of the service's realm.
+	Service string
+	User    string
 	// Connection is the one whose access tokens are accepted; empty: any.
 	Connection string
 	// Role must be borne, if it is set.
@@ -68,7 +75,8 @@ type Presented struct {
 // tokenctl:auditor), or stewardship of the service account that owns them.
 type Tokens interface {
 	// Generate makes a token. It fails with token.ErrConflict while a live one
-	// holds its place: one user token per owner, one refresh token of a name.
+	// holds its place: one user token per owner, one refresh token of a name, one
+	// service token per owner and service, which spec.Replace ends.
 	Generate(ctx context.Context, spec token.Spec) (Issued, error)
 	// Get shows one token.
 	Get(ctx context.Context, id token.ID) (token.Token, error)
@@ -161,6 +169,63 @@ type Accounts interface {
 	// Whoever has one must show it: the eleventh wrong one in a row disables the
 	// account. For others it needs tokenctl:admin, and no old one.
 	SetPassword(ctx context.Context, o token.Owner, old, fresh secret.Secret) error
+}
+
+// Services keeps the applications that take service tokens. Needs
+// tokenctl:admin; everybody may read.
+type Services interface {
+	AddService(ctx context.Context, s token.ServiceConfig) (token.ServiceConfig, error)
+	Service(ctx context.Context, name string) (token.ServiceConfig, error)
+	// ListServices yields them by name.
+	ListServices(ctx context.Context) iter.Seq2[token.ServiceConfig, error]
+	// SetService fails with token.ErrConflict if s.Revision is not 0 and no
+	// longer the service's. Disabling refuses its tokens at once; of tokens that
+	// exist the type stays, and what is provisioned follows for those whose
+	// secret the new provisioners were given when it was made.
+	SetService(ctx context.Context, s token.ServiceConfig) (token.ServiceConfig, error)
+	// DeleteService fails with token.ErrConflict while it has live tokens.
+	DeleteService(ctx context.Context, name string) error
+}
+
+// Provisioning tells how far other systems have been told of service tokens.
+// The owner of a token may ask of it; all else needs tokenctl:auditor, Retry
+// tokenctl:admin.
+type Provisioning interface {
+	// ListDeliveries yields what is known of tokens at provisioners, by token.
+	ListDeliveries(ctx context.Context, f DeliveryFilter) iter.Seq2[Delivery, error]
+	// RetryDeliveries has what is pending delivered now, and returns how many
+	// that are.
+	RetryDeliveries(ctx context.Context, f DeliveryFilter) (int, error)
+	// Deliver waits until what is due of a token has been delivered, or has
+	// failed once, and returns what is still pending.
+	Deliver(ctx context.Context, id token.ID) ([]Delivery, error)
+}
+
+// DeliveryFilter chooses deliveries: those that agree with every field that is
+// not zero.
+type DeliveryFilter struct {
+	Token       token.ID
+	Owner       token.Owner
+	Service     string
+	Provisioner string
+	Pending     bool
+}
+
+// Delivery is what is known of one token at one provisioner.
+type Delivery struct {
+	Token       token.ID
+	Provisioner string
+	Owner       token.Owner
+	Service     string
+	// Pending: the other system has not agreed yet to the last change.
+	Pending  bool
+	Event    string // names what is being delivered; empty: nothing is
+	Attempts int    // that failed, since the last change
+	LastTry  time.Time
+	Error    string    // of the last attempt
+	Due      time.Time // of the next attempt, or change by time; zero: none
+	// AcknowledgedAt is when the other system agreed last; zero while pending.
+	AcknowledgedAt time.Time
 }
 
 // Connections keeps the OAuth settings of tenants. Needs tokenctl:admin;

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/tokenctl/tokenctl/pkg/provision"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
@@ -14,8 +15,8 @@ import (
 const takeBackWindow = 10 * time.Minute
 
 // writesPerToken bounds what one change of one token writes: record, indexes,
-// audit entry and head.
-const writesPerToken = 8
+// audit entry and head; and for each provisioner what is to be delivered.
+func (l *Local) writesPerToken() int { return 8 + 3*len(l.provisioners) }
 
 // find reads the token of a reference for a change, and checks the caller's
 // right to it.
@@ -43,17 +44,21 @@ func noToken(err error, id token.ID) error {
 // put writes a changed token and notes the change.
 func (c *change) put(was, now *token.Record, kind token.Change, action, reason, detail string) error {
 	now.Revision++
+	now.Replaced = nil
 	if now.LastChange = kind; kind != token.Rotated {
 		now.Undo = nil
 	}
 	c.noteToken(action, now, reason, detail)
-	return store.PutToken(c, was, now)
+	if err := store.PutToken(c, was, now); err != nil {
+		return err
+	}
+	return c.told(now)
 }
 
 // each applies a change to every token, in one transaction unless there are
 // more than the store takes at once.
 func (s *session) each(ctx context.Context, refs []token.Ref, apply func(*change, token.Record) error) error {
-	batch := max(1, s.store.Limit()/writesPerToken-1)
+	batch := max(1, s.store.Limit()/s.writesPerToken()-1)
 	total := len(refs)
 	for len(refs) > 0 {
 		now := refs[:min(batch, len(refs))]
@@ -101,8 +106,11 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 	if err != nil {
 		return Issued{}, err
 	}
-	plain := secret.New(form(shown.Kind), ref.ID)
-	verifier := s.hasher.Fast(use(shown.Kind, ref.ID), plain)
+	m, err := s.material(ctx, shown.Kind, ref.ID, shown.Owner, shown.Service)
+	if err != nil {
+		return Issued{}, err
+	}
+	plain := m.plain
 	err = s.once(ctx, func(c *change) (string, error) {
 		was, err := c.find(ref)
 		if err != nil {
@@ -114,12 +122,21 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 		if err := c.mayRotate(&was); err != nil {
 			return "", err
 		}
+		if was.Kind == token.Service {
+			owner, err := account(c, was.Owner)
+			if err == nil {
+				err = c.holds(&m, &was, &owner)
+			}
+			if err != nil {
+				return "", err
+			}
+		}
 		rec := was
 		if !was.RotatedAt.IsZero() {
 			undo := was.RotationState()
 			rec.Undo = &undo
 		}
-		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, verifier, c.now
+		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, m.verifier, c.now
 		rec.PreviousUntil, rec.PreviousUntilUsed = c.now.Add(r.Grace.Truncate(time.Second)), r.UntilUsed
 		if r.UntilUsed && r.Grace == 0 {
 			rec.PreviousUntil = c.now.Add(token.MaxLifetime)
@@ -127,12 +144,18 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 		if err := c.put(&was, &rec, token.Rotated, "token.rotate", "", graceText(r)); err != nil {
 			return "", err
 		}
+		oldUntil := rec.PreviousUntil
+		if !c.now.Before(oldUntil) {
+			oldUntil = time.Time{}
+		}
+		if err := c.reprovision(rec.ID, m.prepared, oldUntil); err != nil {
+			return "", err
+		}
 		shown, err = s.show(c, rec)
-		return plain.Reveal(), err
-	}, func(c *change, first string) error {
-		plain = secret.FromText(first)
-		rec, err := c.replayToken("token.rotate", first)
-		if err == nil {
+		return rec.ID.String() + " " + plain.Reveal(), err
+	}, func(c *change, first string) (err error) {
+		var rec token.Record
+		if plain, rec, err = c.replayToken("token.rotate", first); err == nil {
 			shown, err = s.show(c, rec)
 		}
 		return err
@@ -161,7 +184,7 @@ func (c *change) mayRotate(rec *token.Record) error {
 	if !c.by.caller.Narrowed {
 		return nil
 	}
-	if rec.Kind == token.User {
+	if rec.Kind != token.Refresh {
 		return errWider
 	}
 	owner, err := store.Accounts.Get(c, rec.Owner.Realm, rec.Owner.Name)
@@ -196,7 +219,13 @@ func (s *session) TakeBack(ctx context.Context, ref token.Ref) error {
 		}
 		if was.LastChange == token.Made {
 			c.noteToken("token.take-back", &was, "", "never handed over")
-			return store.DeleteToken(c, &was)
+			if err := store.DeleteToken(c, &was); err != nil {
+				return err
+			}
+			if err := c.told(&was); err != nil || was.Replaced == nil {
+				return err
+			}
+			return c.revive(was.Replaced)
 		}
 		// The old secret comes back with all its rights, as by a rotation.
 		if err := c.mayRotate(&was); err != nil {
@@ -207,6 +236,11 @@ func (s *session) TakeBack(ctx context.Context, ref token.Ref) error {
 		rec.SetRotationState(token.RotationState{})
 		if was.Undo != nil {
 			rec.SetRotationState(*was.Undo)
+		}
+		if was.Kind == token.Service {
+			if err := provision.TakeBack(c, was.ID, c.now); err != nil {
+				return err
+			}
 		}
 		return c.put(&was, &rec, token.Other, "token.take-back", "", "the secret before the rotation is good again")
 	})
@@ -268,7 +302,7 @@ func (s *session) judgePasted(ctx context.Context, text secret.Secret) (token.ID
 		return v.of.record.ID, err
 	}
 	switch no.Reason {
-	case TokenExpired, TokenSuspended, OwnerDisabled, OwnerGone:
+	case TokenExpired, TokenSuspended, OwnerDisabled, OwnerGone, ServiceOff:
 		return no.Token, nil
 	}
 	return token.ID{}, err
@@ -320,6 +354,9 @@ func (s *session) Delete(ctx context.Context, refs []token.Ref) error {
 				WithHint("tombstones go by themselves after the retention that policy sets")
 		}
 		c.noteToken("token.delete", &rec, "", "")
-		return store.DeleteToken(c, &rec)
+		if err := store.DeleteToken(c, &rec); err != nil {
+			return err
+		}
+		return c.told(&rec)
 	})
 }

@@ -56,6 +56,21 @@ func parseSecret(text string) (credential, error) {
 	return credential{kind: kind, id: t.ID, secret: t.Secret}, nil
 }
 
+// parsePassword recognises the password of a service token: a strong one names
+// its token, of a plain one only the user's name says whose it is.
+func parsePassword(s secret.Secret) (credential, error) {
+	for _, f := range []secret.Form{secret.Plain08, secret.Plain15} {
+		if plain, err := secret.ParsePlain(f, s.Reveal()); err == nil {
+			return credential{kind: token.Service, secret: plain}, nil
+		}
+	}
+	c, err := parseSecret(s.Reveal())
+	if err == nil && c.kind != token.Service {
+		err = &Refusal{Reason: WrongKind}
+	}
+	return c, err
+}
+
 // use separates the hashes of one kind and token from all others.
 func use(kind token.Kind, id token.ID) secret.Use { return secret.Use{Kind: kind.String(), ID: id} }
 

@@ -39,7 +39,7 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}
-		if v, err = s.judgeToday(ctx, c, v); err != nil {
+		if v, err = s.judgeToday(ctx, v, func() (verdict, error) { return s.judge(ctx, c) }); err != nil {
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}

@@ -76,6 +76,8 @@ func explain(e *Explanation, v *verdict) string {
 		return fmt.Sprintf("the account %s is disabled", rec.Owner)
 	case OwnerGone:
 		return fmt.Sprintf("the owner %s has no account any more", rec.Owner)
+	case ServiceOff:
+		return fmt.Sprintf("the service %s is disabled, or gone", rec.Service)
 	case WrongSignature:
 		return "the access token is changed, or not signed by a key of this store"
 	case WrongIssuer:

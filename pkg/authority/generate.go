@@ -17,9 +17,6 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 	if err := spec.Check(); err != nil {
 		return Issued{}, err
 	}
-	if spec.Kind == token.Service {
-		return Issued{}, token.Errorf(token.ErrNotFound, "there is no service %q", spec.Service)
-	}
 	if spec.Owner.IsZero() {
 		spec.Owner = s.caller.Owner
 	}
@@ -32,17 +29,25 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 	}
 	// Made outside of the transaction, which may run again.
 	id := secret.NewID(s.now())
-	plain := secret.New(form(spec.Kind), id)
-	verifier := s.hasher.Fast(use(spec.Kind, id), plain)
+	m, err := s.material(ctx, spec.Kind, id, spec.Owner, spec.Service)
+	if err != nil {
+		return Issued{}, err
+	}
+	plain := m.plain
 
 	var rec token.Record
 	err = s.once(ctx, func(c *change) (string, error) {
 		rec = token.Record{
-			ID: id, Kind: spec.Kind, Owner: spec.Owner, Name: spec.Name, Roles: spec.Roles,
-			CreatedAt: id.Time(), CreatedBy: s.caller.Owner, Verifier: verifier, Revision: 1, LastChange: token.Made,
+			ID: id, Kind: spec.Kind, Owner: spec.Owner, Name: spec.Name, Service: spec.Service, Roles: spec.Roles,
+			CreatedAt: id.Time(), CreatedBy: s.caller.Owner, Verifier: m.verifier, Revision: 1, LastChange: token.Made,
 		}
-		if err := c.admit(&rec, spec); err != nil {
+		if err := c.admit(&rec, spec, &m); err != nil {
 			return "", err
+		}
+		if spec.Replace {
+			if err := c.replace(&rec); err != nil {
+				return "", err
+			}
 		}
 		if err := c.vacant(&rec); err != nil {
 			return "", err
@@ -51,10 +56,9 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 			return "", err
 		}
 		c.noteToken("token.generate", &rec, "", "")
-		return plain.Reveal(), nil
+		return id.String() + " " + plain.Reveal(), c.provision(id, m.prepared)
 	}, func(c *change, first string) (err error) {
-		plain = secret.FromText(first)
-		rec, err = c.replayToken("token.generate", first)
+		plain, rec, err = c.replayToken("token.generate", first)
 		return err
 	})
 	if err != nil {
@@ -65,7 +69,7 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 
 // admit checks the request against caller, owner, connection and policy, and
 // fills in what they decide.
-func (c *change) admit(rec *token.Record, spec token.Spec) error {
+func (c *change) admit(rec *token.Record, spec token.Spec, m *material) error {
 	if err := c.by.mayManage(c, rec.Owner, "tokens of "+rec.Owner.String()); err != nil {
 		return err
 	}
@@ -78,6 +82,9 @@ func (c *change) admit(rec *token.Record, spec token.Spec) error {
 	}
 	if owner.Off() {
 		return token.Errorf(token.ErrRefused, "the account %s is disabled", rec.Owner).WithHint("tokenctl admin user enable %s", rec.Owner)
+	}
+	if err := c.holds(m, rec, &owner); err != nil {
+		return err
 	}
 	p, err := policy(c)
 	if err != nil {
@@ -124,8 +131,8 @@ func (c *change) admitRoles(rec *token.Record, owner *token.Account, p *token.Po
 	if !c.by.caller.Narrowed {
 		return nil
 	}
-	// A user token has all roles of its owner, those of tomorrow too.
-	if rec.Kind == token.User || len(token.IntersectRoles(rec.Roles, have)) < len(rec.Roles) {
+	// User and service tokens have all roles of their owner, those of tomorrow too.
+	if rec.Kind != token.Refresh || len(token.IntersectRoles(rec.Roles, have)) < len(rec.Roles) {
 		return errWider
 	}
 	return nil
@@ -156,7 +163,10 @@ func (c *change) vacant(rec *token.Record) error {
 	if err != nil {
 		return err
 	}
-	what := "a user token"
+	what, again := "a user token", ""
+	if rec.Kind == token.Service {
+		what, again = fmt.Sprintf("a password for the service %q", rec.Service), "replace it (--yes), "
+	}
 	if rec.Kind == token.Refresh {
 		what = fmt.Sprintf("a refresh token named %q", rec.Name)
 	}
@@ -166,7 +176,7 @@ func (c *change) vacant(rec *token.Record) error {
 		used = "last used " + ago(c.now, last.At)
 	}
 	return token.Errorf(token.ErrConflict, "%s already has %s: %s, made %s, %s", rec.Owner, what, holder.ID, ago(c.now, holder.CreatedAt), used).
-		WithHint("give it a new secret (tokenctl rotate %s), or delete it (tokenctl delete %s) and generate again", holder.ID, holder.ID)
+		WithHint(again+"give it a new secret (tokenctl rotate %s), or delete it (tokenctl delete %s) and generate again", holder.ID, holder.ID)
 }
 
 // ago tells an age in its largest unit.

@@ -13,6 +13,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/directory"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/provision"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/signer"
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -32,6 +33,11 @@ type Options struct {
 	Serving bool
 	// Directories know the owners of their realms.
 	Directories []directory.Directory
+	// Provisioners carry service tokens into other systems.
+	Provisioners []provision.Provisioner
+	// Hasher is what provisioners share with the rules: so many slow hashes at
+	// once, for all. Nil: the rules have one of their own.
+	Hasher *secret.Hasher
 	// Realms are those, besides local, in which accounts may be added; nil: any.
 	Realms []string
 	// Warn hears of what failed without changing an answer, such as writing
@@ -60,6 +66,11 @@ type Local struct {
 	realms      []string
 	attempts    attempts
 	presences   presences
+	slots       memory[door, known]
+	services    memory[string, token.ServiceConfig]
+
+	provisioners map[string]provision.Provisioner // by name
+	deliverer    provision.Deliverer
 
 	serving bool
 	unsure  chan error // has room for one
@@ -77,15 +88,26 @@ func New(o Options) *Local {
 	for _, d := range o.Directories {
 		directories[d.Realm()] = d
 	}
-	return &Local{
+	if o.Hasher == nil {
+		o.Hasher = secret.NewHasher(o.Keys.Hashing(), secret.HasherOptions{Now: o.Now})
+	}
+	l := &Local{
 		directories: directories, realms: o.Realms,
 		store: o.Store, keys: o.Keys, owner: o.Owner, now: o.Now, warn: o.Warn,
-		hasher: secret.NewHasher(o.Keys.Hashing(), secret.HasherOptions{Now: o.Now}),
+		hasher: o.Hasher,
 		signer: signer.New(o.Keys),
 		log:    audit.New(o.Keys, "main"),
 		asked:  asked{seed: maphash.MakeSeed()},
 		noted:  noted{urgent: make(chan struct{}, 1)}, serving: o.Serving, unsure: make(chan error, 1),
+		provisioners: map[string]provision.Provisioner{},
 	}
+	for _, p := range o.Provisioners {
+		l.provisioners[p.Name()] = p
+	}
+	l.deliverer = provision.Deliverer{
+		Store: o.Store, Provisioners: o.Provisioners, Wanted: l.wanted, Open: l.open, Now: o.Now, Warn: o.Warn,
+	}
+	return l
 }
 
 // SelfConnection is the connection whose access tokens are good for our own
@@ -220,7 +242,7 @@ type change struct {
 // and only if its writes are in the store.
 func (s *session) update(ctx context.Context, fn func(*change) error) error {
 	s.wrote.Store(true)
-	return s.denied(s.withKeys(func() error {
+	err := s.denied(s.withKeys(func() error {
 		return s.write(ctx, func(w store.Writer) error {
 			c := &change{Writer: w, by: s, now: s.clock()}
 			if err := c.prepare(); err != nil {
@@ -232,6 +254,10 @@ func (s *session) update(ctx context.Context, fn func(*change) error) error {
 			return s.log.Append(w, c.entries...)
 		})
 	}))
+	if err == nil && len(s.provisioners) > 0 {
+		s.deliverer.Wake()
+	}
+	return err
 }
 
 // view reads one snapshot for the caller.

@@ -39,7 +39,7 @@ const (
 // who was gets the roles that the directory gives today. A log-in never enables
 // an account that is disabled.
 func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
-	owner, dir, err := l.canonicalLogin(in.Name)
+	owner, dir, err := l.canonicalLogin(in.Name, token.LocalRealm)
 	if err != nil || in.Password.IsZero() || len(in.Password.Reveal()) > maxPassword {
 		return token.Identity{}, &Refusal{Reason: UnknownAccount}
 	}
@@ -74,11 +74,11 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 }
 
 // canonicalLogin is the one form of an owner whom somebody names, and the
-// directory of the realm if it has one.
-func (l *Local) canonicalLogin(name string) (token.Owner, directory.Directory, error) {
+// directory of the realm if it has one. A bare name is of the given realm.
+func (l *Local) canonicalLogin(name, realmOfBare string) (token.Owner, directory.Directory, error) {
 	realm, rest, has := strings.Cut(name, "/")
 	if !has {
-		realm, rest = token.LocalRealm, name
+		realm, rest = realmOfBare, name
 	}
 	if d := l.directories[realm]; d != nil {
 		o, err := d.Canonical(rest)
@@ -208,7 +208,7 @@ func (l *Local) learn(ctx context.Context, id directory.Identity, was *token.Acc
 		now.EntryID, now.DisplayName, now.DirectoryRoles, now.RolesAt = id.EntryID, id.DisplayName, id.Roles, c.now
 		now.Revision++
 		a = now
-		return store.Accounts.Put(c, a)
+		return c.putAccount(a)
 	})
 	return a, err
 }
@@ -239,7 +239,7 @@ func (s *session) succeed(ctx context.Context, was string, id directory.Identity
 		c.note(audit.Entry{Action: "account.replace", Owner: id.Owner, Object: id.Owner.String(), Detail: "another person has the name now"})
 		a.Successor = id.EntryID
 		a.Revision++
-		return store.Accounts.Put(c, a)
+		return c.putAccount(a)
 	}); err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ func (s *session) succeed(ctx context.Context, was string, id directory.Identity
 		return err
 	}
 	return step(func(c *change, a token.Account) error {
-		return store.Accounts.Put(c, token.Account{
+		return c.putAccount(token.Account{
 			Owner: id.Owner, Kind: token.Person, CreatedAt: c.now, CreatedBy: id.Owner, EntryID: id.EntryID, Disabled: a.Disabled, Revision: a.Revision + 1,
 		})
 	})
@@ -291,7 +291,7 @@ func (s *session) endStewardship(ctx context.Context, steward token.Owner) error
 			a.Disabled, a.Steward = true, token.Owner{}
 			a.Revision++
 			c.noteAccount("account.disable", &a, "its steward "+steward.String()+" is gone, and the name is another person's")
-			return store.Accounts.Put(c, a)
+			return c.putAccount(a)
 		}); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
@@ -132,18 +133,20 @@ func (c *change) recall(key [32]byte) (string, error) {
 	return "", store.ErrNotFound
 }
 
-// replayToken is the token whose secret was the first answer, as it is now.
-func (c *change) replayToken(action, first string) (token.Record, error) {
-	t, err := secret.Parse(first)
+// replayToken is the token whose id and secret were the first answer, as it is
+// now.
+func (c *change) replayToken(action, first string) (secret.Secret, token.Record, error) {
+	text, plain, _ := strings.Cut(first, " ")
+	id, err := secret.ParseID(text)
 	if err != nil {
-		return token.Record{}, err
+		return secret.Secret{}, token.Record{}, err
 	}
-	rec, err := store.GetToken(c, t.ID)
+	rec, err := store.GetToken(c, id)
 	if err != nil {
-		return rec, goneSince(err)
+		return secret.Secret{}, rec, goneSince(err)
 	}
 	c.noteToken(action, &rec, "", replayed)
-	return rec, nil
+	return secret.FromText(plain), rec, nil
 }
 
 // goneSince tells of what the first request made and somebody has removed.

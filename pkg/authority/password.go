@@ -102,7 +102,7 @@ func (s *session) SetPassword(ctx context.Context, o token.Owner, old, fresh sec
 		now.Password, now.WrongPasswords = verifier, 0
 		now.Revision++
 		c.noteAccount("account.password", &now, "")
-		return store.Accounts.Put(c, now)
+		return c.putAccount(now)
 	})
 }
 
@@ -137,7 +137,7 @@ func (s *session) checkOld(ctx context.Context, o token.Owner, old secret.Secret
 		c.noteAccount("account.disable", &now, fmt.Sprintf("%d wrong old passwords in a row", a.WrongPasswords))
 		now.Disabled = true
 		now.Revision++
-		return store.Accounts.Put(c, now)
+		return c.putAccount(now)
 	})
 	if err == nil && off {
 		err = token.Errorf(token.ErrRefused, "the old password is wrong once too often: the account %s is disabled", o).
@@ -167,7 +167,7 @@ func (s *session) countTry(ctx context.Context, o token.Owner, n int) (a token.A
 			c.noteAccount("account.disable", &a, fmt.Sprintf("%d old passwords tried in a row", a.WrongPasswords))
 		}
 		a.Revision++
-		return store.Accounts.Put(c, a)
+		return c.putAccount(a)
 	})
 	if err == nil && refused {
 		err = errWrongOld

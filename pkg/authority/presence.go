@@ -114,7 +114,7 @@ func (l *Local) unlearn(ctx context.Context, a *token.Account, why Reason) error
 		now.DirectoryRoles, now.RolesAt = nil, time.Time{}
 		now.Revision++
 		c.noteAccount("account.roles", &now, "none from the directory: "+string(why))
-		return store.Accounts.Put(c, now)
+		return c.putAccount(now)
 	})
 	if err != nil {
 		l.warn(err)
@@ -124,7 +124,7 @@ func (l *Local) unlearn(ctx context.Context, a *token.Account, why Reason) error
 
 // judgeRole demands a role. What only a directory can give is asked for again
 // when its answer is old, or when the role is lacking: it may be new.
-func (l *Local) judgeRole(ctx context.Context, c credential, v verdict, role token.Role) (verdict, error) {
+func (l *Local) judgeRole(ctx context.Context, v verdict, role token.Role, again func() (verdict, error)) (verdict, error) {
 	a := v.of.account
 	missing := &Refusal{Reason: MissingRole, Token: v.of.record.ID}
 	has, own := v.identity.HasRole(role), token.Identity{Roles: a.Roles}
@@ -147,7 +147,7 @@ func (l *Local) judgeRole(ctx context.Context, c credential, v verdict, role tok
 	if old {
 		l.presences.forget(a.Owner)
 	}
-	v, err = l.judgeToday(ctx, c, v)
+	v, err = l.judgeToday(ctx, v, again)
 	switch {
 	case !has && !old && errors.Is(err, token.ErrCannotTell):
 		return v, missing // as it said not long ago

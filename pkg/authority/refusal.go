@@ -31,6 +31,8 @@ const (
 	WrongIssuer     Reason = "wrong_issuer"
 	WrongConnection Reason = "wrong_connection"
 	MissingRole     Reason = "missing_role"
+	ServiceOff      Reason = "service_off"
+	WrongService    Reason = "wrong_service"
 )
 
 // Refusal is the error for a credential that is not accepted. Its text is the

@@ -177,10 +177,15 @@ func (s *session) denied(err error) error {
 }
 
 // Run does what a process has to do that alone has the store: it writes what
-// was noted in memory, and removes what is kept no longer. It returns when ctx
-// has ended and everything is written, or with an error when the store takes no
-// more changes.
+// was noted in memory, removes what is kept no longer, and delivers to other
+// systems. It returns when ctx has ended and everything is written, or with an
+// error when the store takes no more changes.
 func (l *Local) Run(ctx context.Context) error {
+	delivering, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { l.deliverer.Run(delivering) })
+	defer group.Wait()
+	defer stop()
 	tick := time.NewTicker(usePrecision)
 	defer tick.Stop()
 	for {

@@ -184,7 +184,7 @@ func (l *Local) Maintain(ctx context.Context) (more bool, err error) {
 			return err
 		}
 		before = s.clock().Add(-p.Retention)
-		overdue, err = store.EndedTokens(r, before, min(maintenanceBatch, l.store.Limit()/writesPerToken))
+		overdue, err = store.EndedTokens(r, before, min(maintenanceBatch, l.store.Limit()/l.writesPerToken()))
 		return err
 	})
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/tokenctl/tokenctl/pkg/provision"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -35,6 +37,14 @@ func (l *Local) used(ctx context.Context, k *known, outdated, renewed bool, c cr
 func (l *Local) writeUse(ctx context.Context, k *known, outdated, arrived bool, c credential, from string) {
 	id := k.record.ID
 	s := session{Local: l, caller: Caller{Owner: k.record.Owner, Via: "token " + id.String(), From: from}}
+	var fresh secret.Verifier
+	if outdated {
+		var err error
+		if fresh, err = l.again(ctx, k, c); err != nil {
+			l.warn(err)
+			outdated = false
+		}
+	}
 	err := s.update(ctx, func(w *change) error {
 		rec, err := store.GetToken(w, id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -49,9 +59,12 @@ func (l *Local) writeUse(ctx context.Context, k *known, outdated, arrived bool, 
 			if arrived {
 				w.noteToken("token.rotated-in", &rec, "", "the new secret was used: the old one has ended")
 				rec.Previous, rec.PreviousUntil, rec.PreviousUntilUsed = nil, time.Time{}, false
+				if err := provision.Retire(w, id, w.now); err != nil {
+					return err
+				}
 			}
 			if outdated {
-				rec.Verifier = l.hasher.Fast(use(c.kind, c.id), c.secret)
+				rec.Verifier = fresh
 			}
 			if err := store.PutToken(w, &was, &rec); err != nil {
 				return err
@@ -62,4 +75,12 @@ func (l *Local) writeUse(ctx context.Context, k *known, outdated, arrived bool, 
 	if err != nil {
 		l.warn(token.Errorf(token.ErrCannotTell, "the last use of token %s could not be noted: %w", id, err))
 	}
+}
+
+// again hashes a secret, which was right, as secrets are hashed now.
+func (l *Local) again(ctx context.Context, k *known, c credential) (secret.Verifier, error) {
+	if !k.record.Verifier.Slow() {
+		return l.hasher.Fast(use(c.kind, c.id), c.secret), nil
+	}
+	return l.hasher.Slow(ctx, use(c.kind, c.id), c.secret)
 }

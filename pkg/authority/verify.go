@@ -25,6 +25,13 @@ var nobody = &known{account: &token.Account{}}
 
 // Verify implements [Verifier].
 func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error) {
+	if p.Service != "" {
+		id, err := l.verifyAt(ctx, p)
+		if p.CountsAsUse {
+			l.noteAttempt(err, &p)
+		}
+		return id, err
+	}
 	id, err := l.verify(ctx, p)
 	if p.CountsAsUse {
 		l.noteRefusal(err, p.From)
@@ -52,12 +59,12 @@ func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error)
 		return token.Identity{}, &Refusal{Reason: WrongConnection, Token: v.of.record.ID}
 	}
 	if p.AskDirectory {
-		if v, err = l.judgeToday(ctx, c, v); err != nil {
+		if v, err = l.judgeToday(ctx, v, func() (verdict, error) { return l.judge(ctx, c) }); err != nil {
 			return token.Identity{}, err
 		}
 	}
 	if p.Role != "" {
-		if v, err = l.judgeRole(ctx, c, v, p.Role); err != nil {
+		if v, err = l.judgeRole(ctx, v, p.Role, func() (verdict, error) { return l.judge(ctx, c) }); err != nil {
 			return token.Identity{}, err
 		}
 	}
@@ -69,11 +76,32 @@ func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error)
 
 // judgeToday asks the owner's directory whether they are still there. It may
 // have given or taken roles: what was judged is judged again.
-func (l *Local) judgeToday(ctx context.Context, c credential, v verdict) (verdict, error) {
+func (l *Local) judgeToday(ctx context.Context, v verdict, again func() (verdict, error)) (verdict, error) {
 	if err := l.stillThere(ctx, v.of.account); err != nil || l.directories[v.of.account.Owner.Realm] == nil {
 		return v, err
 	}
-	return l.judge(ctx, c)
+	return again()
+}
+
+// verifyAt is verify of a user's password at a service.
+func (l *Local) verifyAt(ctx context.Context, p Presented) (token.Identity, error) {
+	v, c, err := l.judgeAt(ctx, &p)
+	if err != nil {
+		return token.Identity{}, err
+	}
+	if p.Role != "" {
+		again := func() (verdict, error) {
+			v, _, err := l.judgeAt(ctx, &p)
+			return v, err
+		}
+		if v, err = l.judgeRole(ctx, v, p.Role, again); err != nil {
+			return token.Identity{}, err
+		}
+	}
+	if p.CountsAsUse {
+		l.used(ctx, v.of, v.outdated, v.renewed, c, p.From)
+	}
+	return v.identity, nil
 }
 
 // judge finds out whether a credential is good. The error is a [*Refusal], or
@@ -94,7 +122,9 @@ func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) 
 		return v, err
 	}
 	v.of = k
-	err = l.judgeSecret(ctx, c, &v)
+	if err = l.judgeSecret(ctx, c, &v); err == nil {
+		err = l.judgeService(ctx, &v)
+	}
 	return v, err
 }
 

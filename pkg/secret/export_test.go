@@ -19,8 +19,8 @@ func (h *Hasher) Hold() (release func()) {
 // Waiting returns how many wait for a slot.
 func (h *Hasher) Waiting() int { return int(h.waiting.Load()) }
 
-// Remembered returns how many successes are in memory.
-func (h *Hasher) Remembered() int {
+// RememberedCount returns how many successes are in memory.
+func (h *Hasher) RememberedCount() int {
 	m := h.state.Load().memory
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -49,7 +49,7 @@ func (a Argon2) hash(s Secret, salt []byte) []byte {
 type HasherOptions struct {
 	// Slots is how many slow hashes run at once, each with Params.Memory: 4.
 	Slots int
-	// Queue is how many more wait for a slot: 64; negative: none.
+	// Queue is how many more wait for a slot: 256; negative: none.
 	Queue int
 	// Remember is how long a slow check that succeeded is not repeated:
 	// 5 minutes; negative: always repeated.
@@ -80,7 +80,7 @@ type hasherState struct {
 func NewHasher(keys *Keys, o HasherOptions) *Hasher {
 	o.Slots = cmp.Or(max(o.Slots, 0), 4)
 	if o.Queue == 0 {
-		o.Queue = 64
+		o.Queue = 256
 	}
 	if o.Remember == 0 {
 		o.Remember = 5 * time.Minute
@@ -243,6 +243,14 @@ func (h *Hasher) Check(ctx context.Context, use Use, s Secret, v Verifier) (Resu
 		state.memory.add(seen, result)
 	}
 	return result, nil
+}
+
+// Remembered reports whether a [Hasher.Check] of a slow verifier would succeed
+// without a slow hash. False says nothing of the secret.
+func (h *Hasher) Remembered(use Use, s Secret, v Verifier) bool {
+	memory := h.state.Load().memory
+	_, ok := memory.recall(memory.key(use, s, v))
+	return ok
 }
 
 // verdict compares whole digests in constant time.

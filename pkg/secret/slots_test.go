@@ -68,8 +68,8 @@ func TestSuccessIsRemembered(t *testing.T) {
 	expect(false, "after 5 minutes")
 	check(t, h, use, s, v, right)
 	expect(true, "after a new success")
-	if h.Remembered() != 1 {
-		t.Errorf("%d successes in memory, not 1", h.Remembered())
+	if h.RememberedCount() != 1 {
+		t.Errorf("%d successes in memory, not 1", h.RememberedCount())
 	}
 	c.now = c.now.Add(-1)
 	expect(false, "with the clock set back")
@@ -114,8 +114,8 @@ func TestMemoryIsBounded(t *testing.T) {
 				t.Errorf("after %d: %d remembered is %v", i, j, got)
 			}
 		}
-		if h.Remembered() > 3 {
-			t.Errorf("%d successes in memory", h.Remembered())
+		if h.RememberedCount() > 3 {
+			t.Errorf("%d successes in memory", h.RememberedCount())
 		}
 	}
 }
@@ -145,7 +145,7 @@ func TestNothingIsRememberedIfSo(t *testing.T) {
 	use, s := secret.Use{Kind: "service"}, secret.FromText("aZ09bY18")
 	v := mustSlow(t, h, use, s)
 	check(t, h, use, s, v, right)
-	if remembered(t, h, use, s, v) || h.Remembered() != 0 {
+	if remembered(t, h, use, s, v) || h.RememberedCount() != 0 {
 		t.Error("remembered")
 	}
 }

@@ -193,6 +193,40 @@ var Connections = NewTable("connection", 1,
 		c.Revision = d.Uint()
 	})
 
+// maxListed bounds what a damaged number could ask for.
+const maxListed = 1 << 10
+
+// Services are the services by name.
+var Services = NewTable("service", 1,
+	func(s *token.ServiceConfig) []string { return []string{s.Name} },
+	func(e *Encoder, s *token.ServiceConfig) {
+		e.String(s.Name)
+		e.String(s.DisplayName)
+		e.Bool(s.Enabled)
+		e.String(string(s.TokenType))
+		e.String(s.Realm)
+		e.Uint(uint64(len(s.Provisioners)))
+		for _, p := range s.Provisioners {
+			e.String(p)
+		}
+		e.Time(s.CreatedAt)
+		e.Owner(s.CreatedBy)
+		e.Uint(s.Revision)
+	},
+	func(d *Decoder, s *token.ServiceConfig) {
+		s.Name = d.String()
+		s.DisplayName = d.String()
+		s.Enabled = d.Bool()
+		s.TokenType = token.TokenType(d.String())
+		s.Realm = d.String()
+		for range min(d.Uint(), maxListed) {
+			s.Provisioners = append(s.Provisioners, d.String())
+		}
+		s.CreatedAt = d.Time()
+		s.CreatedBy = d.Owner()
+		s.Revision = d.Uint()
+	})
+
 // Policies holds the one policy.
 var Policies = NewTable("policy", 2,
 	func(*token.Policy) []string { return nil },

@@ -9,7 +9,7 @@ import (
 )
 
 // tokenVersion is the newest version of a token's record.
-const tokenVersion = 1
+const tokenVersion = 2
 
 func tokenKey(id token.ID) Key { return NewKey(tableTokens).ID(id) }
 
@@ -26,6 +26,7 @@ const (
 	hasRotation
 	hasVerifier
 	hasUndo
+	hasReplaced // since version 2
 )
 
 func encodeToken(e *Encoder, r *token.Record) {
@@ -46,6 +47,7 @@ func encodeToken(e *Encoder, r *token.Record) {
 	set(hasRotation, !r.RotatedAt.IsZero())
 	set(hasVerifier, len(r.Verifier) > 0)
 	set(hasUndo, r.Undo != nil)
+	set(hasReplaced, r.Replaced != nil)
 	e.Uint(parts)
 	e.Uint(uint64(r.Kind))
 	e.Uint(r.Revision)
@@ -88,6 +90,10 @@ func encodeToken(e *Encoder, r *token.Record) {
 	}
 	if parts&hasUndo != 0 {
 		encodeRotation(e, *r.Undo)
+	}
+	if parts&hasReplaced != 0 {
+		e.Bytes(r.Replaced.ID[:])
+		e.Bytes(r.Replaced.Verifier)
 	}
 }
 
@@ -148,6 +154,14 @@ func decodeToken(d *Decoder, r *token.Record) {
 		undo := decodeRotation(d)
 		if !d.brief {
 			r.Undo = &undo
+		}
+	}
+	if parts&hasReplaced != 0 {
+		var was token.Replaced
+		copy(was.ID[:], d.Bytes())
+		was.Verifier = d.Bytes()
+		if !d.brief {
+			r.Replaced = &was
 		}
 	}
 }
@@ -239,7 +253,8 @@ func End(r *token.Record) time.Time {
 
 // PutToken writes a token with its indexes. was is the record as it was read
 // in the same Update, nil for a new one, which takes its slot from whoever
-// holds it: the caller has made sure, by [Slot], that nobody living does.
+// holds it: the caller has made sure, by [Slot], that nobody living does. So does
+// a tombstone that becomes a token again.
 func PutToken(w Writer, was, now *token.Record) error {
 	if was != nil && (was.ID != now.ID || was.Owner != now.Owner || was.Kind != now.Kind || was.Name != now.Name || was.Service != now.Service) {
 		return fmt.Errorf("token %s: id, owner, kind, name and service never change", was.ID)
@@ -249,12 +264,16 @@ func PutToken(w Writer, was, now *token.Record) error {
 			return err
 		}
 	}
+	var keys []Key
+	if was == nil || !was.RevokedAt.IsZero() && now.RevokedAt.IsZero() {
+		keys = slotKeys(now)
+	}
 	if was == nil {
-		keys := append(slotKeys(now), NewKey(tableOwners).Owner(now.Owner).ID(now.ID))
-		for _, key := range keys {
-			if err := w.Put(key, now.ID[:]); err != nil {
-				return err
-			}
+		keys = append(keys, NewKey(tableOwners).Owner(now.Owner).ID(now.ID))
+	}
+	for _, key := range keys {
+		if err := w.Put(key, now.ID[:]); err != nil {
+			return err
 		}
 	}
 	if t := End(now); !t.IsZero() && (was == nil || t != End(was)) {
@@ -268,7 +287,12 @@ func PutToken(w Writer, was, now *token.Record) error {
 		}
 	}
 	key := tokenKey(now.ID)
-	return w.Put(key, Marshal(key, tokenVersion, func(e *Encoder) { encodeToken(e, now) }))
+	// Written in the oldest version that holds it, for older readers.
+	version := byte(tokenVersion)
+	if now.Replaced == nil {
+		version = 1
+	}
+	return w.Put(key, Marshal(key, version, func(e *Encoder) { encodeToken(e, now) }))
 }
 
 // DeleteToken removes a token with its indexes. was is the record as it was

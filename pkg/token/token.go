@@ -112,11 +112,21 @@ type Record struct {
 	// change; nil if there was none.
 	Undo *RotationState
 
+	// Replaced is the service token whose place this one has taken, kept until
+	// the next change so that it can be given back; nil if there was none.
+	Replaced *Replaced
+
 	// LastChange is what brought the token to its revision.
 	LastChange Change
 	// Revision rises with every change, so that what was shown to a person is
 	// what a confirmed change applies to.
 	Revision uint64
+}
+
+// Replaced is what makes a tombstone the token again that it was.
+type Replaced struct {
+	ID       ID
+	Verifier secret.Verifier
 }
 
 // RotationState is what a record knows of a rotation.
@@ -164,7 +174,7 @@ func (r *Record) Ref() Ref { return Ref{ID: r.ID, Revision: r.Revision} }
 // verifier does.
 func (r *Record) Bury(now time.Time, by Owner, reason string) {
 	r.RevokedAt, r.RevokedBy, r.RevokedReason = now, by, reason
-	r.Verifier, r.Previous, r.PreviousUntil, r.PreviousUntilUsed, r.Undo = nil, nil, time.Time{}, false, nil
+	r.Verifier, r.Previous, r.PreviousUntil, r.PreviousUntilUsed, r.Undo, r.Replaced = nil, nil, time.Time{}, false, nil, nil
 }
 
 // Change is the kind of the last change of a token.
@@ -196,7 +206,7 @@ type Token struct {
 
 // NewToken shows a record at a moment.
 func NewToken(r Record, now time.Time) Token {
-	r.Verifier, r.Previous, r.Undo = nil, nil, nil
+	r.Verifier, r.Previous, r.Undo, r.Replaced = nil, nil, nil, nil
 	return Token{Record: r, Status: r.StatusAt(now)}
 }
 
@@ -215,6 +225,8 @@ type Spec struct {
 	Connection string // refresh tokens; empty: "default"
 	Roles      []Role
 	Lifetime   time.Duration // 0: what the policy says
+	// Replace ends the service token that there is, in the same transaction.
+	Replace bool
 }
 
 // Check says what is wrong with the request as such.
@@ -227,6 +239,9 @@ func (s *Spec) Check() error {
 	}
 	if (s.Kind == Service) != (s.Service != "") {
 		return Errorf(ErrUsage, "service tokens, and only they, name a service")
+	}
+	if s.Replace && s.Kind != Service {
+		return Errorf(ErrUsage, "only service tokens replace the one before").WithHint("give it a new secret: tokenctl rotate")
 	}
 	for what, name := range map[string]string{"token name": s.Name, "service": s.Service, "connection": s.Connection} {
 		if name == "" {
