@@ -1,6 +1,7 @@
-// Package ldap is a directory on an LDAP server. It asks about exactly those
-// owners that it is asked about, and takes every error, limit, referral and
-// surprise for what it is: a server that did not answer the question.
+// Package ldap is a directory on an LDAP server, and a provisioner that writes to
+// one. It asks about exactly those owners that it is asked about, and takes
+// every error, limit, referral and surprise for what it is: a server that did
+// not answer the question.
 package ldap
 
 import (

@@ -104,7 +104,11 @@ func TestAnswers(t *testing.T) {
 		"yes | head -c 10000000 >&2; yes | head -c 10000000; exit 1": {token.ErrRefused, "exit status 1", ""},
 		"kill -9 $$": {token.ErrRefused, "signal: killed", ""},
 	} {
+		began := time.Now()
 		err := apply(t, script(t, text), [][]byte{hash}, nil)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("%s: took %s", text, took)
+		}
 		if !errors.Is(err, c.kind) {
 			t.Errorf("%s: %v, want %v", text, err, c.kind)
 		}
