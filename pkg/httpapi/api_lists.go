@@ -123,6 +123,20 @@ func (l list[T]) stream(w http.ResponseWriter, r *http.Request, limit int) error
 	return nil
 }
 
+// behind leaves out what the pages before have shown. The items come in the
+// order of their cursors.
+func (l list[T]) behind(after string) list[T] {
+	all := l.items
+	l.items = func(yield func(T, error) bool) {
+		for item, err := range all {
+			if (err != nil || l.cursor(item) > after) && !yield(item, err) {
+				return
+			}
+		}
+	}
+	return l
+}
+
 func (h *handler) listTokens(w http.ResponseWriter, r *http.Request) error {
 	who, err := h.caller(r)
 	if err != nil {
@@ -164,28 +178,22 @@ func (h *handler) listAccounts(w http.ResponseWriter, r *http.Request) error {
 	}.answer(w, r)
 }
 
-var connectionFields = []queryField[string]{textField("after", func(s *string) *string { return s })}
+// afterFields are the parameters of a list in which nothing is chosen.
+var afterFields = []queryField[string]{textField("after", func(s *string) *string { return s })}
 
 func (h *handler) listConnections(w http.ResponseWriter, r *http.Request) error {
 	s, err := h.service(r)
 	if err != nil {
 		return err
 	}
-	after, err := readQuery(r.URL.Query(), connectionFields, "limit")
+	after, err := readQuery(r.URL.Query(), afterFields, "limit")
 	if err != nil {
 		return err
 	}
-	behind := func(yield func(token.Connection, error) bool) {
-		for c, err := range s.ListConnections(r.Context()) { // by name
-			if (err != nil || c.Name > after) && !yield(c, err) {
-				return
-			}
-		}
-	}
 	return list[token.Connection]{
-		"connections", behind,
+		"connections", s.ListConnections(r.Context()),
 		func(c token.Connection) any { return toWireConnection(c) }, func(c token.Connection) string { return c.Name },
-	}.answer(w, r)
+	}.behind(after).answer(w, r)
 }
 
 func (h *handler) listAudit(w http.ResponseWriter, r *http.Request) error {

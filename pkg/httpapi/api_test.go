@@ -355,13 +355,16 @@ func TestNamesInPaths(t *testing.T) {
 // slow is an authority whose log comes one entry every 50 ms, and its tokens too.
 type slow struct{ *authority.Local }
 
-type slowService struct{ authority.Service }
+// everything is an authority.Service under a name that its methods leave free.
+type everything = authority.Service
+
+type slowService struct{ everything }
 
 func (s slow) As(c authority.Caller) authority.Service { return slowService{s.Local.As(c)} }
 
 func (s slowService) ListAudit(ctx context.Context, f audit.Filter) iter.Seq2[audit.Entry, error] {
 	return func(yield func(audit.Entry, error) bool) {
-		for e, err := range s.Service.ListAudit(ctx, f) {
+		for e, err := range s.everything.ListAudit(ctx, f) {
 			time.Sleep(50 * time.Millisecond)
 			if err == nil {
 				err = ctx.Err()
@@ -413,7 +416,7 @@ type breaksOff struct {
 }
 
 type brokenService struct {
-	authority.Service
+	everything
 	after int
 }
 

@@ -302,10 +302,25 @@ func revokeChosen(w http.ResponseWriter, r *http.Request, s authority.Service, m
 // wirePresented is a credential to be verified.
 type wirePresented struct {
 	Credential  string     `json:"credential"`
+	User        string     `json:"user,omitempty"`
+	Service     string     `json:"service,omitempty"`
 	Kinds       []kindName `json:"kinds,omitempty"`
 	Connection  string     `json:"connection,omitempty"`
 	Role        token.Role `json:"role,omitempty"`
 	CountsAsUse bool       `json:"counts_as_use,omitempty"`
+}
+
+// checkAt refuses a question about a password at a service that could not be
+// meant: a user who is not looked at would be anybody, and guesses are counted
+// by the service's name, which must not be a long text of a stranger's.
+func checkAt(user, service string) error {
+	if service != "" {
+		return token.CheckName("service", service)
+	}
+	if user != "" {
+		return token.Errorf(token.ErrUsage, "a user is named, but no service at which the password is theirs")
+	}
+	return nil
 }
 
 // verifyCredential needs no caller: the credential speaks for itself. Why one
@@ -315,8 +330,11 @@ func (h *handler) verifyCredential(w http.ResponseWriter, r *http.Request) error
 	if _, err := readJSON(w, r, h.Limits, &body); err != nil {
 		return err
 	}
+	if err := checkAt(body.User, body.Service); err != nil {
+		return err
+	}
 	p := authority.Presented{
-		Credential: secret.FromText(body.Credential), Connection: body.Connection, Role: body.Role,
+		Credential: secret.FromText(body.Credential), User: body.User, Service: body.Service, Connection: body.Connection, Role: body.Role,
 		CountsAsUse: body.CountsAsUse, From: h.clientAddress(r),
 	}
 	for _, k := range body.Kinds {

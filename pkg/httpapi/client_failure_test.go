@@ -28,7 +28,7 @@ type failing struct {
 }
 
 type failingService struct {
-	authority.Service
+	everything
 	err error
 }
 

@@ -17,7 +17,9 @@ import (
 // Verify implements [authority.Verifier]. Why a credential is refused is not
 // said over the wire.
 func (c *Client) Verify(ctx context.Context, p authority.Presented) (token.Identity, error) {
-	body := wirePresented{Credential: p.Credential.Reveal(), Connection: p.Connection, Role: p.Role, CountsAsUse: p.CountsAsUse}
+	body := wirePresented{
+		Credential: p.Credential.Reveal(), User: p.User, Service: p.Service, Connection: p.Connection, Role: p.Role, CountsAsUse: p.CountsAsUse,
+	}
 	for _, k := range p.Kinds {
 		body.Kinds = append(body.Kinds, kindName(k))
 	}

@@ -34,19 +34,21 @@ func (o *orNull[T]) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &o.v)
 }
 
-// roleList is [] when there are none.
-type roleList []token.Role
+// orEmpty is [] when there are none.
+type orEmpty[T any] []T
+
+type roleList = orEmpty[token.Role]
 
 // MarshalJSON implements json.Marshaler.
-func (l roleList) MarshalJSON() ([]byte, error) {
+func (l orEmpty[T]) MarshalJSON() ([]byte, error) {
 	if len(l) == 0 {
 		return []byte("[]"), nil
 	}
-	return appendJSON(nil, []token.Role(l))
+	return appendJSON(nil, []T(l))
 }
 
-// roles are the roles of a list, nil if there are none, as the store has them.
-func (l roleList) roles() []token.Role {
+// items are those of a list, nil if there are none, as the store has them.
+func (l orEmpty[T]) items() []T {
 	if len(l) == 0 {
 		return nil
 	}
@@ -152,7 +154,7 @@ func toWireToken(t token.Token) wireToken {
 func (w *wireToken) token() token.Token {
 	t := token.Token{Status: w.Status, LastUsedAt: w.LastUsedAt.v, LastUsedFrom: w.LastUsedFrom.v, Record: token.Record{
 		ID: w.ID, Kind: token.Kind(w.Kind), Owner: w.Owner, Name: w.Name.v, Service: w.Service.v, Connection: w.Connection.v,
-		Audience: w.Audience.v, Roles: w.Roles.roles(), CreatedAt: w.CreatedAt, CreatedBy: w.CreatedBy.v, ExpiresAt: w.ExpiresAt.v,
+		Audience: w.Audience.v, Roles: w.Roles.items(), CreatedAt: w.CreatedAt, CreatedBy: w.CreatedBy.v, ExpiresAt: w.ExpiresAt.v,
 		SuspendedAt: w.SuspendedAt.v, SuspendedUntil: w.SuspendedUntil.v,
 		RevokedAt: w.RevokedAt.v, RevokedBy: w.RevokedBy.v, RevokedReason: w.RevokedReason.v,
 		RotatedAt: w.RotatedAt.v, PreviousUntil: w.PreviousUntil.v, PreviousUntilUsed: w.PreviousUntilUsed, Revision: w.Revision,
@@ -211,10 +213,11 @@ type wireSpec struct {
 	Connection string        `json:"connection,omitempty"`
 	Roles      []token.Role  `json:"roles,omitempty"`
 	Lifetime   *wireDuration `json:"lifetime,omitempty"` // none: what the policy says
+	Replace    bool          `json:"replace,omitempty"`
 }
 
 func toWireSpec(s token.Spec) wireSpec {
-	w := wireSpec{Kind: kindName(s.Kind), Owner: s.Owner, Name: s.Name, Service: s.Service, Connection: s.Connection, Roles: s.Roles}
+	w := wireSpec{Kind: kindName(s.Kind), Owner: s.Owner, Name: s.Name, Service: s.Service, Connection: s.Connection, Roles: s.Roles, Replace: s.Replace}
 	if s.Lifetime != 0 {
 		w.Lifetime = (*wireDuration)(&s.Lifetime)
 	}
@@ -222,7 +225,7 @@ func toWireSpec(s token.Spec) wireSpec {
 }
 
 func (w *wireSpec) spec() (token.Spec, error) {
-	s := token.Spec{Kind: token.Kind(w.Kind), Owner: w.Owner, Name: w.Name, Service: w.Service, Connection: w.Connection, Roles: w.Roles}
+	s := token.Spec{Kind: token.Kind(w.Kind), Owner: w.Owner, Name: w.Name, Service: w.Service, Connection: w.Connection, Roles: w.Roles, Replace: w.Replace}
 	if w.Lifetime == nil {
 		return s, nil
 	}
@@ -257,7 +260,7 @@ func toWireIdentity(i token.Identity) wireIdentity {
 
 func (w *wireIdentity) identity() token.Identity {
 	return token.Identity{
-		Kind: token.Kind(w.Kind.v), ID: w.ID.v, Owner: w.Owner.v, Roles: w.Roles.roles(),
+		Kind: token.Kind(w.Kind.v), ID: w.ID.v, Owner: w.Owner.v, Roles: w.Roles.items(),
 		Service: w.Service.v, Connection: w.Connection.v, ExpiresAt: w.ExpiresAt.v,
 		Issuer: w.Issuer, Audience: w.Audience, JWTID: w.JWTID, IssuedAt: w.IssuedAt, ParentExpires: w.Parent,
 	}

@@ -63,9 +63,9 @@ func (w *wireAccount) account() (token.Account, error) {
 		return token.Account{}, token.Errorf(token.ErrUsage, "status %q is not active or disabled", w.Status)
 	}
 	return token.Account{
-		Owner: w.Owner, Kind: w.Kind, DisplayName: w.DisplayName.v, Roles: w.Roles.roles(), Steward: w.Steward.v,
+		Owner: w.Owner, Kind: w.Kind, DisplayName: w.DisplayName.v, Roles: w.Roles.items(), Steward: w.Steward.v,
 		Disabled: w.Status == accountDisabled, CreatedAt: w.CreatedAt.v, CreatedBy: w.CreatedBy.v, Revision: w.Revision,
-		EntryID: w.EntryID.v, DirectoryRoles: w.DirectoryRoles.roles(), RolesAt: w.RolesAt.v,
+		EntryID: w.EntryID.v, DirectoryRoles: w.DirectoryRoles.items(), RolesAt: w.RolesAt.v,
 		HasPassword: w.HasPassword, WrongPasswords: w.WrongPasswords,
 	}, nil
 }
@@ -94,7 +94,7 @@ func toWireConnection(c token.Connection) wireConnection {
 func (w *wireConnection) connection() token.Connection {
 	return token.Connection{
 		Name: w.Name, EntityID: w.EntityID, AccessLifetime: time.Duration(w.AccessLifetime), RoleClaim: w.RoleClaim,
-		Roles: w.Roles.roles(), Algorithm: w.Algorithm, CreatedAt: w.CreatedAt.v, Revision: w.Revision,
+		Roles: w.Roles.items(), Algorithm: w.Algorithm, CreatedAt: w.CreatedAt.v, Revision: w.Revision,
 	}
 }
 
