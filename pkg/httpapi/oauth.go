@@ -223,6 +223,7 @@ type introspection struct {
 	Scope     string       `json:"scope,omitempty"`
 	ClientID  string       `json:"client_id,omitempty"`
 	Username  string       `json:"username"`
+	Service   string       `json:"service,omitempty"`
 	TokenType string       `json:"token_type,omitempty"`
 	Expires   int64        `json:"exp,omitempty"`
 	IssuedAt  int64        `json:"iat,omitempty"`
@@ -238,7 +239,9 @@ type introspection struct {
 
 // introspectionEndpoint tells an authenticated caller what a token is worth
 // (RFC 7662). Whoever has not the role tokenctl:introspect learns of their own
-// tokens only; all else is as inactive as a token that does not exist.
+// tokens only; all else is as inactive as a token that does not exist. With the
+// parameters username and service, which RFC 7662 §2.1 leaves to the server, the
+// token is that user's password at that service.
 func (h *handler) introspectionEndpoint(w http.ResponseWriter, r *http.Request, form url.Values) error {
 	caller, roles, err := h.identify(r, encodedBasic)
 	if err != nil {
@@ -247,7 +250,13 @@ func (h *handler) introspectionEndpoint(w http.ResponseWriter, r *http.Request, 
 	if form.Get("token") == "" {
 		return invalidRequest("token is missing")
 	}
-	id, err := h.Rules.Verify(r.Context(), authority.Presented{Credential: secret.FromText(form.Get("token"))})
+	user, service := form.Get("username"), form.Get("service")
+	if checkAt(user, service) != nil {
+		return invalidRequest("username goes with service, and service is the name of one")
+	}
+	id, err := h.Rules.Verify(r.Context(), authority.Presented{
+		Credential: secret.FromText(form.Get("token")), User: user, Service: service, From: h.clientAddress(r),
+	})
 	if err != nil && !errors.Is(err, token.ErrRefused) {
 		return err
 	}
@@ -265,11 +274,11 @@ var inactive = []byte(`{"active":false}`)
 func introspectionOf(id *token.Identity) introspection {
 	owner := id.Owner.String()
 	a := introspection{
-		Active: true, Scope: joinRoles(id.Roles, " "), ClientID: id.Connection, Username: owner, Subject: owner,
+		Active: true, Scope: joinRoles(id.Roles, " "), ClientID: id.Connection, Username: owner, Service: id.Service, Subject: owner,
 		Expires: unix(id.ExpiresAt), IssuedAt: unix(id.IssuedAt), Audience: id.Audience, Issuer: id.Issuer, JWTID: id.JWTID,
 		Kind: id.Kind.String(), Token: id.ID.String(), Roles: id.Roles,
 	}
-	if id.Kind != token.Refresh { // which is no Bearer
+	if id.Kind == token.User || id.Kind == token.Access { // others are no Bearer
 		a.TokenType = "Bearer"
 	}
 	if id.Kind == token.Access {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -113,7 +114,11 @@ func (h *verifyHandler) answer(w http.ResponseWriter, r *http.Request) (status i
 		p.Connection = token.DefaultConnection
 	}
 	if d.service != "" {
-		p.Kinds = serviceKinds
+		user, password, pair := strings.Cut(credential.Reveal(), ":")
+		if !pair { // of Bearer: it names no user
+			return h.refuse(w, r, true), "refused"
+		}
+		p.Service, p.User, p.Credential, p.Kinds = d.service, user, secret.FromText(password), serviceKinds
 	}
 	id, err := h.verifier.Verify(r.Context(), p)
 	if err == nil {
