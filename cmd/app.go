@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -40,9 +41,11 @@ type app struct {
 	kept     *wallet.Wallet        // what this machine remembers
 	dirs     []directory.Directory // those of the config file, once they are open
 	unusable error                 // why one of them is a stand-in
-	open     authority.Service
-	held     *heldFile // what open works on, if that is a local file
-	onClose  []func() error
+	// toldPending: what has not reached other systems was told already.
+	toldPending bool
+	open        authority.Service
+	held        *heldFile // what open works on, if that is a local file
+	onClose     []func() error
 }
 
 // Main runs tokenctl and returns its exit code. Only the caller exits.
@@ -239,7 +242,7 @@ func (a *app) serviceFor(ctx context.Context, may creation) (authority.Service, 
 }
 
 func (a *app) close() {
-	for _, end := range a.onClose {
+	for _, end := range slices.Backward(a.onClose) { // what came last stands on what came first
 		if err := end(); err != nil {
 			a.warn(err)
 		}

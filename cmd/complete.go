@@ -159,6 +159,7 @@ func (a *app) completeSelectors(c *cobra.Command) {
 		"status":     cobra.FixedCompletions([]string{"active", "suspended", "expired", "revoked"}, cobra.ShellCompDirectiveNoFileComp),
 		"owner":      a.completeOwners,
 		"connection": a.completeConnections,
+		"service":    a.completeServices,
 		"role":       a.completeRoles,
 	} {
 		c.RegisterFlagCompletionFunc(flag, f)

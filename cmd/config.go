@@ -81,7 +81,11 @@ What is wrong is named, a key with its line; the exit code is 2 then.`,
 				a.say("there is no config file at %s: all settings are defaults", path)
 				return nil
 			}
-			if _, err := a.directories(); err != nil {
+			dirs, err := a.directories()
+			if err != nil {
+				return err
+			}
+			if err := a.checkProvisioners(dirs); err != nil {
 				return err
 			}
 			a.say("%s is fine", a.settings.path)

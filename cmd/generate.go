@@ -2,9 +2,13 @@ package cmd
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -36,7 +40,7 @@ the answer is one line, code:passcode.`
   tokenctl generate refresh ci --role reader --lifetime 30d
   TOKEN=$(tokenctl generate)`
 	c.Args = noKind
-	c.AddCommand(newGenerateUserCommand(a), newGenerateRefreshCommand(a))
+	c.AddCommand(newGenerateUserCommand(a), newGenerateServiceCommand(a), newGenerateRefreshCommand(a))
 	return c
 }
 
@@ -44,7 +48,7 @@ func noKind(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return token.Errorf(token.ErrUsage, "cannot generate %q", args[0]).WithHint("kinds are user and refresh")
+	return token.Errorf(token.ErrUsage, "cannot generate %q", args[0]).WithHint("kinds are user, service and refresh")
 }
 
 func newGenerateUserCommand(a *app) *cobra.Command {
@@ -99,21 +103,142 @@ live refresh tokens.`,
 	return c
 }
 
-// runGenerate makes a token and hands its secret over.
-func runGenerate(ctx context.Context, a *app, o *generateOptions, spec token.Spec) error {
+func newGenerateServiceCommand(a *app) *cobra.Command {
+	var o generateOptions
+	var wait bool
+	c := &cobra.Command{
+		Use:   "service SERVICE",
+		Short: "Make a password for one application",
+		Long: `Make a password for one service, an application that knows only user names and
+passwords. It is good there and nowhere else, and you have one for each: another
+takes its place, which is asked before. What the service's provisioners have to
+be told is kept with it, and tried until they have agreed; --wait fails with exit
+code 6 if they have not, and the password stays.`,
+		Example: `  tokenctl generate service imap
+  tokenctl generate service webdav --owner corp/alice --yes --wait`,
+		Args:              exactly("SERVICE"),
+		ValidArgsFunction: a.completeServices,
+		RunE: func(c *cobra.Command, args []string) error {
+			return runGenerateService(c.Context(), a, &o, args[0], wait)
+		},
+	}
+	o.bind(a, c, "pass")
+	c.Flags().BoolVar(&wait, "wait", false, "fail if the provisioners have not been told")
+	return c
+}
+
+func runGenerateService(ctx context.Context, a *app, o *generateOptions, service string, wait bool) error {
+	spec := token.Spec{Kind: token.Service, Service: service, Replace: a.settings.Yes()}
+	if err := o.prepare(a, &spec); err != nil {
+		return err
+	}
+	s, err := a.service(ctx)
+	if err != nil {
+		return err
+	}
+	svc, err := s.Service(ctx, service)
+	if err != nil {
+		return err
+	}
+	if !spec.Replace {
+		if spec.Replace, err = mayReplace(ctx, a, s, spec); err != nil {
+			return err
+		}
+	}
+	issued, err := s.Generate(ctx, spec)
+	if err != nil {
+		return err
+	}
+	if err := a.handOver(ctx, s, &o.handover, issued); err != nil || len(svc.Provisioners) == 0 {
+		return err
+	}
+	return a.deliver(ctx, s, issued.Token.ID, wait)
+}
+
+// mayReplace asks whether a new password may take the place of the one that
+// there is.
+func mayReplace(ctx context.Context, a *app, s authority.Service, spec token.Spec) (bool, error) {
+	owner := spec.Owner
+	if owner.IsZero() {
+		me, err := s.WhoAmI(ctx)
+		if err != nil {
+			return false, err
+		}
+		owner = me.Owner
+	}
+	for t, err := range s.List(ctx, token.Selector{Kind: token.Service, Service: spec.Service, Owner: owner}) {
+		if err != nil {
+			return false, err
+		}
+		used := "never used"
+		if !t.LastUsedAt.IsZero() {
+			used = "last used " + t.LastUsedAt.Format(time.RFC3339)
+		}
+		return true, a.confirm(fmt.Sprintf("%s has a password for %s, made %s, %s; it ends at once: replace it?", t.Owner, spec.Service, t.CreatedAt.Format(time.RFC3339), used))
+	}
+	return false, nil
+}
+
+// quickDelivery is how long a command that was not told to waits for other
+// systems.
+const quickDelivery = 5 * time.Second
+
+// deliver waits for other systems to be told of a token, and says which were
+// not.
+func (a *app) deliver(ctx context.Context, s authority.Provisioning, id token.ID, wait bool) error {
+	if !wait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, quickDelivery)
+		defer cancel()
+	}
+	a.toldPending = true
+	pending, err := s.Deliver(ctx, id)
+	if err != nil {
+		if wait {
+			return err
+		}
+		a.complain("other systems may not have been told yet: %v; see tokenctl admin provision list %s", err, id)
+		return nil
+	}
+	if len(pending) == 0 {
+		return nil
+	}
+	var names []string
+	for _, d := range pending {
+		name := d.Provisioner
+		if d.Error != "" {
+			name += " (" + d.Error + ")"
+		}
+		names = append(names, name)
+	}
+	told := "not told yet, and tried again: " + strings.Join(names, ", ")
+	if wait {
+		return token.Errorf(token.ErrCannotTell, "the password is made, but %s", told).WithHint("tokenctl admin provision list %s shows how it stands", id)
+	}
+	a.complain("warning: %s", told)
+	return nil
+}
+
+// prepare reads what all kinds have, before anything is made.
+func (o *generateOptions) prepare(a *app, spec *token.Spec) (err error) {
 	if err := readyToShow(a, &o.handover); err != nil {
 		return err
 	}
-	var err error
 	if o.owner != "" {
 		if spec.Owner, err = token.ParseOwner(o.owner); err != nil {
 			return err
 		}
 	}
 	if o.lifetime != "" {
-		if spec.Lifetime, err = token.ParseLifetime(o.lifetime); err != nil {
-			return err
-		}
+		spec.Lifetime, err = token.ParseLifetime(o.lifetime)
+	}
+	return err
+}
+
+// runGenerate makes a token and hands its secret over.
+func runGenerate(ctx context.Context, a *app, o *generateOptions, spec token.Spec) error {
+	if err := o.prepare(a, &spec); err != nil {
+		return err
 	}
 	tokens, err := a.growing(ctx)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/httpapi"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store/bolt"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -92,9 +93,22 @@ func openFile(a *app, path string, may creation, wait time.Duration) (authority.
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}
-	local := authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Warn: a.warn, Directories: dirs, Realms: a.settings.realms()})
+	hasher := secret.NewHasher(keys.Hashing(), secret.HasherOptions{})
+	provisioners, unusable, err := a.provisioners(dirs, hasher.Encode)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	if unusable != nil { // a service that has it says so
+		a.warn(unusable)
+	}
+	local := authority.New(authority.Options{
+		Store: s, Keys: keys, Owner: caller, Warn: a.warn, Hasher: hasher, Directories: dirs, Provisioners: provisioners, Realms: a.settings.realms(),
+	})
 	a.held = &heldFile{store: s, rules: local, caller: caller}
 	end := func() error {
+		if local.Wrote() && len(provisioners) > 0 {
+			a.deliverDue(local)
+		}
 		if local.Wrote() {
 			// Nobody else looks after a local file. What is left after a moment
 			// is for next time.
@@ -127,7 +141,14 @@ func holdFile(a *app, path string, warn func(error)) (*bolt.Store, *authority.Lo
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}
-	return s, authority.New(authority.Options{Store: s, Keys: keys, Owner: caller, Serving: true, Warn: warn, Directories: dirs, Realms: a.settings.realms()}), nil
+	hasher := secret.NewHasher(keys.Hashing(), secret.HasherOptions{})
+	provisioners, unusable, err := a.provisioners(dirs, hasher.Encode)
+	if err = errors.Join(err, unusable); err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	return s, authority.New(authority.Options{
+		Store: s, Keys: keys, Owner: caller, Serving: true, Warn: warn, Hasher: hasher, Directories: dirs, Provisioners: provisioners, Realms: a.settings.realms(),
+	}), nil
 }
 
 // fileOwner is a user of the system who may open the file.

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,11 @@ func (s *selectorFlags) given() bool {
 		}
 	}
 	return false
+}
+
+// choosesBeyondOwner: with names, --owner only says whose names they are.
+func (s *selectorFlags) choosesBeyondOwner() bool {
+	return slices.ContainsFunc(selectorNames, func(n string) bool { return n != "owner" && s.changed(n) })
 }
 
 // selector reads the flags. Tokens are the caller's own unless an owner, a

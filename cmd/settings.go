@@ -74,6 +74,7 @@ var allSettings = []setting{
 	{name: "no-input", value: false, help: "never ask", flag: true},
 	{name: "timeout", value: defaultLockTimeout, help: "how long to wait for the file's lock; if set, also for a server's answer (else 10s)", file: true, flag: true},
 	{name: "clipboard", value: "auto", help: "clipboard: auto, off or osc52", file: true},
+	{name: insecureClearText, value: false, help: "let provisioners write passwords in clear text, for whoever reads the directory", file: true, flag: true},
 	{name: "clipboard_timeout", value: terminal.DefaultClearAfter, help: "how long a secret stays on the clipboard", file: true},
 }
 
@@ -89,7 +90,9 @@ type settings struct {
 	flags map[string]*pflag.Flag // by key
 	path  string                 // of the config file, if there is one
 
-	directories []fileDirectory // as the config file has them
+	// As the config file has them.
+	directories  []fileDirectory
+	provisioners []fileProvisioner
 
 	inForce string // the store that a context gives
 
@@ -146,7 +149,7 @@ func (s *settings) load() error {
 		return token.Errorf(token.ErrUsage, "the config file %q is not an absolute path", path).WithHint("set XDG_CONFIG_HOME or HOME to one")
 	}
 	if path != "" {
-		values, directories, err := readConfig(path)
+		values, lists, err := readConfig(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && !explicit:
 		case errors.Is(err, fs.ErrNotExist):
@@ -154,7 +157,7 @@ func (s *settings) load() error {
 		case err != nil:
 			return err
 		default:
-			s.path, s.directories = path, directories
+			s.path, s.directories, s.provisioners = path, lists.Directories, lists.Provisioners
 			if err := s.v.MergeConfigMap(values); err != nil {
 				return token.Errorf(token.ErrUsage, "config file %s: %w", path, err)
 			}
@@ -230,37 +233,39 @@ type fileConfig struct {
 	ClipboardTimeout *string    `yaml:"clipboard_timeout"`
 	Serve            *fileServe `yaml:"serve"`
 
-	Directories []fileDirectory `yaml:"directories"`
+	InsecureClearText *bool `yaml:"insecure_cleartext_userpassword"`
+
+	Directories  []fileDirectory   `yaml:"directories"`
+	Provisioners []fileProvisioner `yaml:"provisioners"`
 }
 
 // readConfig reads a config file strictly: an unknown key is an error that
 // names its line.
-func readConfig(path string) (map[string]any, []fileDirectory, error) {
+func readConfig(path string) (values map[string]any, known fileConfig, err error) {
 	text, err := readRegular(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, err
+			return nil, known, err
 		}
-		return nil, nil, token.Errorf(token.ErrUsage, "the config file cannot be read: %w", err)
+		return nil, known, token.Errorf(token.ErrUsage, "the config file cannot be read: %w", err)
 	}
 	wrong := func(err error) error {
-		what := strings.NewReplacer("yaml: ", "", "unmarshal errors:\n  ", "", "\n  ", "; ", " in type cmd.fileConfig", "", " in type cmd.fileServe", "", " in type cmd.fileDirectory", "", " in type cmd.fileGroupRole", "", " into cmd.fileDirectory", " into a directory", " into []cmd.fileDirectory", " into a list of directories", " into cmd.fileConfig", " into settings", " into cmd.fileServe", " into settings", "field ", "key ").Replace(err.Error())
+		what := strings.NewReplacer("yaml: ", "", "unmarshal errors:\n  ", "", "\n  ", "; ", " in type cmd.fileConfig", "", " in type cmd.fileServe", "", " in type cmd.fileDirectory", "", " in type cmd.fileGroupRole", "", " in type cmd.fileProvisioner", "", " into cmd.fileProvisioner", " into a provisioner", " into []cmd.fileProvisioner", " into a list of provisioners", " into cmd.fileDirectory", " into a directory", " into []cmd.fileDirectory", " into a list of directories", " into cmd.fileConfig", " into settings", " into cmd.fileServe", " into settings", "field ", "key ").Replace(err.Error())
 		return token.Errorf(token.ErrUsage, "config file %s: %s", path, what)
 	}
-	var known fileConfig
 	strict := yaml.NewDecoder(bytes.NewReader(text))
 	strict.KnownFields(true)
 	if err := strict.Decode(&known); err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, wrong(err)
+		return nil, known, wrong(err)
 	}
 	if err := strict.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return nil, nil, wrong(errors.New("more than one document"))
+		return nil, known, wrong(errors.New("more than one document"))
 	}
-	values := map[string]any{}
+	values = map[string]any{}
 	if err := yaml.Unmarshal(text, &values); err != nil {
-		return nil, nil, wrong(err)
+		return nil, known, wrong(err)
 	}
-	return values, known.Directories, nil
+	return values, known, nil
 }
 
 // maxConfig is far more than any config file needs, in bytes.
@@ -323,6 +328,7 @@ func (s *settings) SkipTLSVerify() bool             { return s.skipTLSVerify }
 func (s *settings) JQ() string                      { return s.v.GetString("jq") }
 func (s *settings) Quiet() bool                     { return s.v.GetBool("quiet") }
 func (s *settings) Verbose() bool                   { return s.v.GetBool("verbose") }
+func (s *settings) InsecureClearText() bool         { return s.v.GetBool(insecureClearText) }
 func (s *settings) Yes() bool                       { return s.v.GetBool("yes") }
 func (s *settings) NoInput() bool                   { return s.v.GetBool("no-input") }
 func (s *settings) Timeout() time.Duration          { return s.v.GetDuration("timeout") }

@@ -82,11 +82,6 @@ func (t *targets) find(ctx context.Context, a *app, s tokensAndMe, args []string
 	return found, nil
 }
 
-// choosesBeyondOwner: with names, --owner only says whose names they are.
-func (t *targets) choosesBeyondOwner() bool {
-	return slices.ContainsFunc(selectorNames, func(n string) bool { return n != "owner" && t.changed(n) })
-}
-
 // resolve finds the token of an argument: an id, or the name of a live token
 // of the owner (empty: the caller).
 func resolve(ctx context.Context, s tokensAndMe, owner, arg string) (token.Token, error) {

@@ -174,6 +174,15 @@ func (f *Fields) Roles(name string, roles []token.Role) {
 	f.buf = append(b, ',')
 }
 
+// Texts is like [Fields.Roles].
+func (f *Fields) Texts(name string, list []string) {
+	roles := make([]token.Role, len(list))
+	for i, text := range list {
+		roles[i] = token.Role(text)
+	}
+	f.Roles(name, roles)
+}
+
 // Time is a moment; the zero time is not there.
 func (f *Fields) Time(name string, t time.Time) {
 	if t.IsZero() {
