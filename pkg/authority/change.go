@@ -218,6 +218,12 @@ func (s *session) TakeBack(ctx context.Context, ref token.Ref) error {
 			return token.Errorf(token.ErrConflict, "token %s can no longer be taken back", ref.ID).WithHint("revoke it: tokenctl revoke %s", ref.ID)
 		}
 		if was.LastChange == token.Made {
+			// What it replaced comes back with all its rights.
+			if was.Replaced != nil {
+				if err := c.mayRotate(&was); err != nil {
+					return err
+				}
+			}
 			c.noteToken("token.take-back", &was, "", "never handed over")
 			if err := store.DeleteToken(c, &was); err != nil {
 				return err
