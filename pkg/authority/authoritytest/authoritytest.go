@@ -43,6 +43,8 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Authority) 
 		{"Revoke, Suspend, Resume and Delete", ending},
 		{"Accounts", accounts},
 		{"Passwords", passwords},
+		{"Services", services},
+		{"Service tokens", serviceTokens},
 		{"Connections and policy", settings},
 		{"Keys", keys},
 		{"Log", logging},

@@ -29,6 +29,7 @@ var storage = []rule{
 // details are what the log must say of a change beside its object.
 var details = map[string]string{
 	"account.add": "person, no roles", "account.set": "person, no roles", "account.disable": "roles reader",
+	"service.add": "enabled, plain15, realm local", "service.set": "enabled, strong", "service.disable": "disabled, strong", "service.enable": "enabled, strong",
 	"connection.add": "urn:tokenctl:crm", "connection.set": "access lifetime 1h", "policy.set": "retention=100d",
 }
 
@@ -61,6 +62,14 @@ func everyChange(w *world) {
 		{"connection.add", local("root"), token.Owner{}, "crm", func() { out(w.root.AddConnection(background, crm)) }},
 		{"connection.set", local("admin"), token.Owner{}, "crm", func() { out(w.admin.SetConnection(background, crm)) }},
 		{"connection.delete", local("root"), token.Owner{}, "crm", func() { in(w.root.DeleteConnection(background, "crm")) }},
+		{"service.add", local("root"), token.Owner{}, "imap", func() { w.addService("imap", token.Plain15) }},
+		{"service.set", local("root"), token.Owner{}, "imap", func() { w.setService("imap", func(s *token.ServiceConfig) { s.TokenType = token.Strong }) }},
+		{"token.generate", local("admin"), local("bob"), "imap", func() { i = w.generate(w.admin, owned(at("imap"), "bob")) }},
+		{"token.rotate", local("root"), local("bob"), "imap", func() { out(w.root.Rotate(background, ref(i), authority.Rotation{})) }},
+		{"token.revoke", local("bob"), local("bob"), "imap", func() { in(w.bob.Revoke(background, refs(i), "reason why")) }},
+		{"service.disable", local("root"), token.Owner{}, "imap", func() { w.setService("imap", func(s *token.ServiceConfig) { s.Enabled = false }) }},
+		{"service.enable", local("root"), token.Owner{}, "imap", func() { w.setService("imap", func(s *token.ServiceConfig) { s.Enabled = true }) }},
+		{"service.delete", local("root"), token.Owner{}, "imap", func() { in(w.root.DeleteService(background, "imap")) }},
 		{"policy.set", local("root"), token.Owner{}, "", func() { w.set(w.root, "retention", "100d") }},
 	} {
 		w.wait(time.Minute)

@@ -15,8 +15,8 @@ import (
 
 var rights = []rule{
 	{"Tokens are for their owner, a service account's steward and administrators", tokenRights},
-	{"Accounts, connections, policy, keys and log are for administrators, reading them for auditors", otherRights},
-	{"Everybody may read connections, the policy and the public keys", publicRights},
+	{"Accounts, connections, services, policy, keys and log are for administrators, reading them for auditors", otherRights},
+	{"Everybody may read connections, services, the policy and the public keys", publicRights},
 	{"Having a secret is the right to end it", revokeSecretRights},
 	{"The caller is who they are, with the roles that they have now", whoAmI},
 }
@@ -131,6 +131,7 @@ func otherRights(w *world) {
 		_, err := w.root.AddConnection(background, token.NewConnection(name))
 		w.must(err)
 	}
+	service := func(w *world, name string) { w.addService(name, token.Strong) }
 	for _, r := range []right{
 		{"list the tokens of all", "RAU", nil, func(w *world, s authority.Service, _ authority.Issued, _ string) error {
 			return last(w, s.List(background, token.Selector{}))
@@ -170,6 +171,15 @@ func otherRights(w *world) {
 		}},
 		{"delete a connection", "RA", connection, func(_ *world, s authority.Service, _ authority.Issued, name string) error {
 			return s.DeleteConnection(background, name)
+		}},
+		{"add a service", "RA", nil, func(_ *world, s authority.Service, _ authority.Issued, name string) error {
+			return fail(s.AddService(background, token.NewService(name)))
+		}},
+		{"set a service", "RA", service, func(_ *world, s authority.Service, _ authority.Issued, name string) error {
+			return fail(s.SetService(background, token.NewService(name)))
+		}},
+		{"delete a service", "RA", service, func(_ *world, s authority.Service, _ authority.Issued, name string) error {
+			return s.DeleteService(background, name)
 		}},
 		{"set the policy", "RA", nil, func(_ *world, s authority.Service, _ authority.Issued, _ string) error {
 			return fail(s.SetPolicy(background, map[string]string{"retention": "401d"}))
@@ -211,12 +221,18 @@ func refusedOrMissing(err error) error {
 }
 
 func publicRights(w *world) {
+	w.addService("imap", token.Strong)
 	for _, s := range []authority.Service{w.root, w.admin, w.auditor, w.alice, w.bob, w.narrowed("alice", "reader")} {
 		conn, err := s.Connection(background, token.DefaultConnection)
 		if conn.Name != token.DefaultConnection || err != nil {
 			w.Errorf("Connection gives %+v, %v", conn, err)
 		}
 		w.must(last(w, s.ListConnections(background)))
+		svc, err := s.Service(background, "imap")
+		if svc.Name != "imap" || err != nil {
+			w.Errorf("Service gives %+v, %v", svc, err)
+		}
+		w.must(last(w, s.ListServices(background)))
 		p, err := s.Policy(background)
 		if p.RefreshTokens != token.Everyone || err != nil {
 			w.Errorf("Policy gives %+v, %v", p, err)
