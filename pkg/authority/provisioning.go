@@ -218,7 +218,8 @@ func (s *session) Deliver(ctx context.Context, id token.ID) ([]Delivery, error) 
 		if err != nil {
 			return deliveries(states), err
 		}
-		underWay := slices.ContainsFunc(states, func(st provision.State) bool { return st.Attempts == 0 && st.LastError == "" })
+		// Somebody else delivers just now.
+		underWay := slices.ContainsFunc(states, func(st provision.State) bool { return st.LeasedUntil.After(s.now()) })
 		if !underWay {
 			return deliveries(states), nil
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/provision"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -56,6 +57,14 @@ func Restore(ctx context.Context, o RestoreOptions) (rep RestoreReport, err erro
 		if err := s.keepEndings(ctx, o.Present, &rep); err != nil {
 			return rep, err
 		}
+	}
+	// What other systems were told since, they were told.
+	present := o.Present
+	if !rep.Continues {
+		present = nil
+	}
+	if err := provision.Keep(ctx, present, o.Into, s.clock()); err != nil {
+		return rep, err
 	}
 	if rep.Tokens, err = s.soundTokens(ctx); err != nil {
 		return rep, err

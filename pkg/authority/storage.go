@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/provision"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -84,6 +85,12 @@ func (s *session) Check(ctx context.Context, deep bool) (CheckReport, error) {
 	}
 	if !deep {
 		return rep, nil
+	}
+	for found, err := range provision.Inspect(ctx, s.store) {
+		if err != nil {
+			return rep, err
+		}
+		problem("%s", found)
 	}
 	chain, err := s.verifyLog(ctx)
 	if err != nil {

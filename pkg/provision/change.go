@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -110,6 +111,44 @@ func ReconcileOwner(w store.Writer, o token.Owner, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// Keep takes over what a present store knows of other systems into one that was
+// restored from a backup: what they were told since is out there, whatever the
+// backup knows. present may be nil, if nobody can read it. All is looked at
+// again.
+func Keep(ctx context.Context, present, restored store.Store, now time.Time) error {
+	if present != nil {
+		for s, err := range states.Pages(ctx, present) {
+			if err == nil {
+				err = restored.Update(ctx, func(w store.Writer) error { return keep(w, s) })
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for s, err := range states.Pages(ctx, restored) {
+		if err == nil {
+			err = restored.Update(ctx, func(w store.Writer) error { return Reconcile(w, s.Token, now) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep puts a State in the place of what there is of it.
+func keep(w store.Writer, s State) error {
+	was, err := states.Get(w, s.Token.String(), s.Provisioner)
+	if errors.Is(err, store.ErrNotFound) {
+		return put(w, nil, &s)
+	}
+	if err != nil {
+		return err
+	}
+	return put(w, &was, &s)
 }
 
 // Forget gives a provisioner up that nobody will ever speak to again: what is
