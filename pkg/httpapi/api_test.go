@@ -194,12 +194,15 @@ func TestPages(t *testing.T) {
 		if _, err := s.AddAccount(background, token.Account{Owner: local(fmt.Sprintf("a%d", n))}); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := s.AddService(background, token.NewService(fmt.Sprintf("s%d", n))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for path, c := range map[string]struct {
 		field, key string
 		n          int
 	}{
-		"/tokens": {"tokens", "id", 7}, "/accounts": {"accounts", "owner", 8}, "/connections": {"connections", "name", 2},
+		"/tokens": {"tokens", "id", 7}, "/accounts": {"accounts", "owner", 8}, "/connections": {"connections", "name", 2}, "/services": {"services", "name", 7},
 		"/audit": {"entries", "seq", len(collect(t, s.ListAudit(background, audit.Filter{})))},
 	} {
 		var lines []string

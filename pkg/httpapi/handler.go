@@ -96,7 +96,9 @@ func (o Options) orDefaults() Options {
 }
 
 // refusalsLogged is how many refusals are told in the log: so many at once,
-// and so many a second. A flood of guesses does not fill the disk.
+// and so many a second. A flood of guesses does not fill the disk. As many
+// again are told of questions that nobody could answer, for guesses that have
+// to wait bring those about too.
 const refusalsLogged = 10
 
 // handler answers all routes.
@@ -105,12 +107,16 @@ type handler struct {
 	verify   http.Handler
 	mux      *http.ServeMux
 	refusals *rate.Limiter // of lines in the log
+	doubts   *rate.Limiter
 }
 
 // NewHandler answers every route.
 func NewHandler(o Options) http.Handler {
 	o = o.orDefaults()
-	h := &handler{Options: o, verify: NewVerifyHandler(o.Rules, o), mux: http.NewServeMux(), refusals: rate.NewLimiter(refusalsLogged, refusalsLogged)}
+	h := &handler{
+		Options: o, verify: NewVerifyHandler(o.Rules, o), mux: http.NewServeMux(),
+		refusals: rate.NewLimiter(refusalsLogged, refusalsLogged), doubts: rate.NewLimiter(refusalsLogged, refusalsLogged),
+	}
 	h.oauthRoutes()
 	h.apiRoutes(h.handle)
 	h.userTokenRoutes()
@@ -287,8 +293,8 @@ func newSampled(log *slog.Logger) *sampled {
 	return &sampled{log, rate.NewLimiter(refusalsLogged, refusalsLogged)}
 }
 
-func (s *sampled) info(ctx context.Context, message string, attrs ...slog.Attr) {
-	if s.log.Enabled(ctx, slog.LevelInfo) && s.limiter.Allow() {
-		s.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
+func (s *sampled) tell(ctx context.Context, level slog.Level, message string, attrs ...slog.Attr) {
+	if s.log.Enabled(ctx, level) && s.limiter.Allow() {
+		s.log.LogAttrs(ctx, level, message, attrs...)
 	}
 }

@@ -59,8 +59,8 @@ func (h *handler) told(r *http.Request, rec *recorder, route string, took time.D
 	if !h.Log.Enabled(context.Background(), level) {
 		return
 	}
-	// Whoever is refused may ask for ever.
-	if rec.status >= 400 && rec.status < 500 && !h.refusals.Allow() {
+	// Whoever is refused, or has to wait, may ask for ever.
+	if rec.status >= 400 && rec.status < 500 && !h.refusals.Allow() || rec.status == http.StatusServiceUnavailable && !h.doubts.Allow() {
 		return
 	}
 	n := noteOf(r)

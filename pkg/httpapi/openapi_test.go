@@ -105,25 +105,11 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 // TestDocumentHolds runs all that the suite asks past the document: what is
 // answered is as it says, and what it does not allow does not succeed.
 func TestDocumentHolds(t *testing.T) {
-	doc, err := document()
-	if err != nil {
-		t.Fatal(err)
-	}
-	closeObjects(doc)
-	router, err := gorillamux.NewRouter(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var seen sync.Map
 	authoritytest.Run(t, func(t *testing.T, now func() time.Time) authoritytest.Authority {
 		l := newLocal(now)
 		return authoritytest.Authority{Maintain: l.Maintain, As: func(c authority.Caller) authority.Service {
-			handler := httpapi.NewHandler(httpapi.Options{Rules: l, TrustedProxies: loopback})
-			srv := httptest.NewUnstartedServer(&judge{T: t, router: router, handler: handler, seen: &seen})
-			withPeer(srv, c)
-			srv.Start()
-			t.Cleanup(srv.Close)
-			return newClient(t, srv, httpapi.ClientOptions{})
+			return newClient(t, newJudged(t, l, c, &seen), httpapi.ClientOptions{})
 		}}
 	})
 	for _, route := range httpapi.Routes() {
@@ -150,6 +136,32 @@ func closeObjects(doc *openapi3.T) {
 			v.AdditionalProperties.Has = &no
 		}
 	}
+}
+
+// closed is the document with closed objects, to find its routes.
+var closed = sync.OnceValues(func() (routers.Router, error) {
+	doc, err := document()
+	if err != nil {
+		return nil, err
+	}
+	closeObjects(doc)
+	return gorillamux.NewRouter(doc)
+})
+
+// newJudged is a server of a caller whose answers are compared with the
+// document. The routes that were asked go into seen.
+func newJudged(t *testing.T, rules httpapi.Rules, c authority.Caller, seen *sync.Map) *httptest.Server {
+	t.Helper()
+	router, err := closed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := httpapi.NewHandler(httpapi.Options{Rules: rules, TrustedProxies: loopback})
+	srv := httptest.NewUnstartedServer(&judge{T: t, router: router, handler: handler, seen: seen})
+	withPeer(srv, c)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return srv
 }
 
 // judge compares what a handler is asked and answers with the document.

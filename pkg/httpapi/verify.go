@@ -21,7 +21,8 @@ const verifyPath = "/verify"
 type verifyHandler struct {
 	Options
 	verifier authority.Verifier
-	log      *sampled
+	refusals *sampled
+	doubts   *sampled
 }
 
 // NewVerifyHandler answers /verify and what lies below it, for any method but
@@ -30,7 +31,7 @@ type verifyHandler struct {
 // client's and ask for nothing.
 func NewVerifyHandler(v authority.Verifier, o Options) http.Handler {
 	o = o.orDefaults()
-	return &verifyHandler{Options: o, verifier: v, log: newSampled(o.Log)}
+	return &verifyHandler{Options: o, verifier: v, refusals: newSampled(o.Log), doubts: newSampled(o.Log)}
 }
 
 // demands are what a path asks of a credential.
@@ -133,11 +134,11 @@ func (h *verifyHandler) answer(w http.ResponseWriter, r *http.Request) (status i
 		return http.StatusForbidden, "refused"
 	case errors.Is(err, token.ErrRefused):
 		if no != nil {
-			h.log.info(r.Context(), "refused", slog.String("reason", string(no.Reason)), slog.String("token", idText(no.Token)), slog.String("from", p.From))
+			h.refusals.tell(r.Context(), slog.LevelInfo, "refused", slog.String("reason", string(no.Reason)), slog.String("token", idText(no.Token)), slog.String("from", p.From))
 		}
 		return h.refuse(w, r, true), "refused"
 	}
-	h.Log.Error("cannot tell", slog.String("error", loggable(err)), slog.String("from", p.From))
+	h.doubts.tell(r.Context(), slog.LevelError, "cannot tell", slog.String("error", loggable(err)), slog.String("from", p.From))
 	header["Retry-After"] = []string{"1"}
 	writeProblemStatus(w, r, http.StatusServiceUnavailable, token.Errorf(token.ErrCannotTell, "nobody can say at the moment whether this credential is good"))
 	return http.StatusServiceUnavailable, "cannot_tell"
