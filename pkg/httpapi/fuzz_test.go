@@ -20,13 +20,13 @@ func FuzzBody(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"kind":"user"}`, `{"kind":"refresh","owner":"corp/a","roles":["x"],"lifetime":"7d"}`, `{"tokens":[{"id":"0123456789abcdef","revision":1}],"reason":"x"}`,
 		`{"selector":{"name":"ci-*","never_used":true},"dry_run":true}`, `{"credential":"x","kinds":["user",""]}`, `{"grace":"1h","until_used":true}`, `{"until":"2026-01-01T00:00:00Z"}`,
-		`{"owner":"a","kind":"service","steward":"b","roles":[],"status":"disabled"}`, `{"name":"x","access_lifetime":"1h","algorithm":"none"}`, `{"a":1,"a":2}`, `[[[[`, `{"kind":"user"}x`, "\xff",
+		`{"owner":"a","kind":"service","steward":"b","roles":[],"status":"disabled"}`, `{"name":"x","access_lifetime":"1h","algorithm":"none"}`, `{"name":"x","status":"enabled","provisioners":["a",null],"display_name":null}`, `{"kind":"service","service":"x","replace":true}`, `{"a":1,"a":2}`, `[[[[`, `{"kind":"user"}x`, "\xff",
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, into := range []any{
-			&wireSpec{}, &wireRotation{}, &wireUntil{}, &wireReason{}, &wireRefs{}, &wireRevoke{}, &wirePresented{}, &wireExchange{}, &wireAccount{}, &wireConnection{}, &map[string]string{},
+			&wireSpec{}, &wireRotation{}, &wireUntil{}, &wireReason{}, &wireRefs{}, &wireRevoke{}, &wirePresented{}, &wireExchange{}, &wireAccount{}, &wireConnection{}, &wireService{}, &map[string]string{},
 		} {
 			r := httptest.NewRequest("POST", "/", strings.NewReader(string(body)))
 			r.Header.Set("Content-Type", "application/json")
@@ -60,6 +60,7 @@ func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"", "kind=user&owner=corp/a", "all_owners=true&status=revoked&ended=true", "name=ci-*&created_after=2026-01-01&created_before=2026-01-02T03:04:05.6%2B01:00",
 		"realm=a&service=b&connection=c&role=d&never_used=true&unused_since=2026-01-01", "after=0123456789abcdef", "a&a=b;c=%zz", "last=3&after=7&since=2026-01-01&token_id=0123456789abcdef&action=token.",
+		"token_id=0123456789abcdef&owner=corp/a&service=b&provisioner=c&pending=true&after=x/y",
 	} {
 		f.Add(seed)
 	}
@@ -77,14 +78,19 @@ func FuzzQuery(f *testing.F) {
 		} else if !errors.Is(err, token.ErrUsage) {
 			t.Errorf("%q: %v", text, err)
 		}
-		if v, err := readQuery(q, filterFields); err == nil {
-			if again, err := readQuery(writeQuery(v, filterFields), filterFields); err != nil || again != v {
-				t.Errorf("%q is read as %+v, then %+v, %v", text, v, again, err)
-			}
-		} else if !errors.Is(err, token.ErrUsage) {
-			t.Errorf("%q: %v", text, err)
-		}
+		readsTheSame(t, q, filterFields)
+		readsTheSame(t, q, deliveryFields)
 	})
+}
+
+func readsTheSame[T comparable](t *testing.T, q url.Values, fields []queryField[T]) {
+	if v, err := readQuery(q, fields); err == nil {
+		if again, err := readQuery(writeQuery(v, fields), fields); err != nil || again != v {
+			t.Errorf("%v is read as %+v, then %+v, %v", q, v, again, err)
+		}
+	} else if !errors.Is(err, token.ErrUsage) {
+		t.Errorf("%v: %v", q, err)
+	}
 }
 
 // FuzzAnswer has a Client read any text as an answer: whatever it is, the
@@ -125,6 +131,12 @@ func FuzzAnswer(f *testing.F) {
 		}
 		if _, err := c.SetPolicy(ctx, nil); err == nil && !strings.Contains(text, "revision") {
 			t.Errorf("%s is a policy", text)
+		}
+		if svc, err := c.Service(ctx, "x"); err == nil && (svc.Name == "" || svc.Revision == 0) {
+			t.Errorf("%s is a service", text)
+		}
+		if all, err := c.Deliver(ctx, token.ID{1}); err == nil && all == nil {
+			t.Errorf("%s is what is pending", text)
 		}
 		n := 0
 		for tok, err := range c.List(ctx, token.Selector{}) {
