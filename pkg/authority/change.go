@@ -261,8 +261,8 @@ func (s *session) Revoke(ctx context.Context, refs []token.Ref, reason string) e
 }
 
 func (c *change) revoke(was token.Record, reason string) error {
-	if !was.RevokedAt.IsZero() {
-		return nil
+	if !was.RevokedAt.IsZero() && (was.RevokedReason != replacedReason || reason == replacedReason) {
+		return nil // what was replaced might be given back, and is not to be
 	}
 	rec := was
 	rec.Bury(c.now, c.by.caller.Owner, reason)

@@ -140,6 +140,18 @@ func TestProvisioningFollows(t *testing.T) {
 			t.Errorf("what was given back is not accepted: %v", err)
 		}
 
+		// What was revoked does not come back, though it was replaced before.
+		third, err := root.Generate(background, spec)
+		must(t, err)
+		must(t, root.Revoke(background, []token.Ref{{ID: first.Token.ID}}, "stolen"))
+		must(t, root.TakeBack(background, third.Token.Ref()))
+		deliver()
+		at.holds(t, "revoked after it was replaced")
+		rotated, err = root.Generate(background, spec)
+		must(t, err)
+		first = rotated
+		deliver()
+
 		a, err := root.Account(background, owner("alice"))
 		must(t, err)
 		for _, disabled := range []bool{true, false} {

@@ -97,7 +97,7 @@ func (c *change) replace(rec *token.Record) error {
 }
 
 // revive gives a token its place back, after the one that took it was taken
-// back.
+// back; a secret from before its own last rotation does not come back.
 func (c *change) revive(old *token.Replaced) error {
 	was, err := store.GetToken(c, old.ID)
 	if errors.Is(err, store.ErrNotFound) || err == nil && was.RevokedReason != replacedReason {
@@ -154,12 +154,12 @@ func (l *Local) serviceNow(ctx context.Context, name string) (*token.ServiceConf
 	})
 }
 
-// judgeAt finds out whether a password is the user's at a service. knocked is
-// the door at which the attempt had to wait its turn, if it had.
+// judgeAt finds out whether a password is the user's at a service.
 func (l *Local) judgeAt(ctx context.Context, p *Presented) (v verdict, c credential, err error) {
 	v.of = nobody
 	svc, err := l.serviceNow(ctx, p.Service)
-	if errors.Is(err, store.ErrNotFound) {
+	unknown := errors.Is(err, store.ErrNotFound)
+	if unknown {
 		svc, err = &token.ServiceConfig{Realm: token.LocalRealm}, nil
 	}
 	if err != nil {
@@ -190,7 +190,8 @@ func (l *Local) judgeAt(ctx context.Context, p *Presented) (v verdict, c credent
 	}
 	c.id, v.of = k.record.ID, k
 	// What was right of late goes on without a turn, whoever guesses beside it.
-	if !l.serving || l.hasher.Remembered(use(c.kind, c.id), c.secret, k.record.Verifier) {
+	// At a service that is none there is nothing to guess.
+	if !l.serving || unknown || l.hasher.Remembered(use(c.kind, c.id), c.secret, k.record.Verifier) {
 		err = l.judgePlain(ctx, c, &v)
 		return v, c, err
 	}

@@ -32,6 +32,9 @@ func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error)
 		}
 		return id, err
 	}
+	if p.User != "" {
+		return token.Identity{}, token.Errorf(token.ErrUsage, "the user %q is named, and no service", p.User)
+	}
 	id, err := l.verify(ctx, p)
 	if p.CountsAsUse {
 		l.noteRefusal(err, p.From)
@@ -85,6 +88,9 @@ func (l *Local) judgeToday(ctx context.Context, v verdict, again func() (verdict
 
 // verifyAt is verify of a user's password at a service.
 func (l *Local) verifyAt(ctx context.Context, p Presented) (token.Identity, error) {
+	if len(p.Kinds) > 0 && !slices.Contains(p.Kinds, token.Service) {
+		return token.Identity{}, &Refusal{Reason: WrongKind}
+	}
 	v, c, err := l.judgeAt(ctx, &p)
 	if err != nil {
 		return token.Identity{}, err
