@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 func newAdminCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "admin",
-		Short: "Accounts, services, directories, policy, keys, audit, backups",
+		Short: "Accounts, services, policy, keys, audit, backups",
 		Long: `Commands of the sysadmin: accounts, services and their provisioners, directories,
 connections, policy, keys, the audit log, backups, and what is in the store.`,
 		Example: `  tokenctl admin user list
