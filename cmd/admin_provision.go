@@ -56,6 +56,13 @@ func (f *deliveryFlags) filter(args []string) (d authority.DeliveryFilter, err e
 	return d, err
 }
 
+func atMostOneToken(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return token.Errorf(token.ErrUsage, "unexpected argument %q", args[1])
+	}
+	return nil
+}
+
 func newAdminProvisionListCommand(a *app) *cobra.Command {
 	var f deliveryFlags
 	var pending bool
@@ -66,7 +73,7 @@ func newAdminProvisionListCommand(a *app) *cobra.Command {
 system has agreed to the last change, and why not.`,
 		Example: `  tokenctl admin provision list --pending
   tokenctl admin provision list 1k7q9v2mabcd3fgh -o json`,
-		Args:              atMostOneName,
+		Args:              atMostOneToken,
 		ValidArgsFunction: a.completeTokens,
 		RunE: func(c *cobra.Command, args []string) error {
 			chosen, err := f.filter(args)
@@ -146,10 +153,11 @@ func newAdminProvisionRetryCommand(a *app) *cobra.Command {
 		Use:   "retry [TOKEN]",
 		Short: "Try now what is pending",
 		Long: `Try now what the other systems have not agreed to yet, without waiting for the
-next attempt. What fails again is told, and tried again later.`,
+next attempt. What fails again is tried again later; admin provision list says
+why.`,
 		Example: `  tokenctl admin provision retry
   tokenctl admin provision retry --provisioner mail-ldap`,
-		Args:              atMostOneName,
+		Args:              atMostOneToken,
 		ValidArgsFunction: a.completeTokens,
 		RunE: func(c *cobra.Command, args []string) error {
 			chosen, err := f.filter(args)
