@@ -63,7 +63,7 @@ func (f *serviceFlags) apply(c *cobra.Command, s *token.ServiceConfig) (err erro
 	}
 	if changed("provision") {
 		s.Provisioners = f.provisioners
-		if len(f.provisioners) == 1 && f.provisioners[0] == "none" {
+		if len(f.provisioners) == 1 && f.provisioners[0] == noProvisioner {
 			s.Provisioners = nil
 		}
 	}

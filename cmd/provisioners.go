@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"time"
@@ -38,6 +39,9 @@ type fileProvisioner struct {
 // execKind is a command of the administrator's own.
 const execKind = "exec"
 
+// noProvisioner takes all provisioners away from a service.
+const noProvisioner = "none"
+
 // insecureClearText is the setting without which no provisioner of kind ldap
 // writes passwords in clear.
 const insecureClearText = "insecure_cleartext_userpassword"
@@ -48,6 +52,9 @@ type encoder func(context.Context, secret.Scheme, secret.Secret) ([]byte, error)
 func (f *fileProvisioner) open(s *settings, dirs []directory.Directory, encode encoder) (provision.Provisioner, error) {
 	if err := token.CheckName("name of a provisioner", f.Name); err != nil {
 		return nil, err
+	}
+	if f.Name == noProvisioner {
+		return nil, f.wrong("the name stands for no provisioner at all")
 	}
 	switch f.Kind {
 	case ldapKind:
@@ -82,7 +89,11 @@ func (f *fileProvisioner) openLDAP(s *settings, dirs []directory.Directory, enco
 	}
 	for _, d := range dirs {
 		if server, is := d.(*ldap.Directory); is && d.Realm() == f.Directory {
-			return ldap.NewProvisioner(server, o)
+			p, err := ldap.NewProvisioner(server, o)
+			if err != nil {
+				return nil, f.blame(err)
+			}
+			return p, nil
 		}
 	}
 	return nil, f.wrong("the directory %q is not of kind ldap, or cannot be used", f.Directory)
@@ -117,6 +128,16 @@ func (f *fileProvisioner) wrong(format string, args ...any) *token.Error {
 	err := token.Errorf(token.ErrUsage, format, args...)
 	err.Message = "the provisioner " + f.Name + ": " + err.Message
 	return err
+}
+
+// blame says in which provisioner an error is that names its directory alone.
+func (f *fileProvisioner) blame(err error) error {
+	told := f.wrong("%w", err)
+	var e *token.Error
+	if errors.As(err, &e) {
+		told.Hint = e.Hint
+	}
+	return told
 }
 
 func (s *settings) hasDirectory(name string) bool {
