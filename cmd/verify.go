@@ -28,12 +28,12 @@ name without a realm is of the service's realm.`,
   printf %s "$PASSWORD" | tokenctl verify --user alice --service imap`,
 		Args: wantsStdin,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if (user == "") != (service == "") {
+				return token.Errorf(token.ErrUsage, "--user and --service go together")
+			}
 			text, err := in.read(c.Context(), a)
 			if err != nil {
 				return err
-			}
-			if (user == "") != (service == "") {
-				return token.Errorf(token.ErrUsage, "--user and --service go together")
 			}
 			return runVerify(c.Context(), a, authority.Presented{Credential: text, Role: token.Role(role), Connection: connection, User: user, Service: service})
 		},
