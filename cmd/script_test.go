@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,6 +36,7 @@ import (
 //	                          and if that isn't 0, must say why in our form
 //	capture NAME [EXPR]       put the last stdout, or what the jq expression
 //	                          finds in it, into the variable and the file NAME
+//	until EXPR CMD ARG…       run CMD until the jq expression is true of what it says
 //	json FILE EXPR            the jq expression is true of every value in FILE
 //	jwt FILE                  print header and claims of a JWT as JSON
 //	damage NEW OLD HOW        make NEW, variable and file, of the secret OLD
@@ -55,7 +57,7 @@ func scriptParams(setup func(*testscript.Env) error) testscript.Params {
 		RequireUniqueNames:  true,
 		RequireExplicitExec: false,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": scriptExits, "capture": scriptCapture, "json": scriptJSON,
+			"exits": scriptExits, "until": scriptUntil, "capture": scriptCapture, "json": scriptJSON,
 			"jwt": scriptJWT, "damage": scriptDamage, "state": scriptState,
 			"serve": scriptServe, "unserve": scriptUnserve, "certify": scriptCertify,
 		},
@@ -64,7 +66,8 @@ func scriptParams(setup func(*testscript.Env) error) testscript.Params {
 
 var scripts = filepath.Join("..", "testdata", "script")
 
-// emptyHome sets up what a script sees: a home with nothing in it, no settings,
+// emptyHome sets up what a script sees: a home with nothing in it but what the
+// script has below home/, such as a config file, no settings of the environment,
 // and in $ME who its caller is.
 func emptyHome(e *testscript.Env) error {
 	home := filepath.Join(e.WorkDir, "home")
@@ -72,7 +75,7 @@ func emptyHome(e *testscript.Env) error {
 	e.Setenv("ME", "local/"+systemUserName())
 	// The keyring of whoever runs the tests is left alone.
 	e.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+filepath.Join(e.WorkDir, "no-bus"))
-	return os.Mkdir(home, 0o700)
+	return os.MkdirAll(home, 0o700) // the script may bring some of it along
 }
 
 // systemUserName says once more who we are, in another way than the code.
@@ -195,6 +198,23 @@ func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%q is not one line", text)
 	}
 	keep(ts, args[0], text)
+}
+
+// scriptUntil is for what a server does in the background, and a command on a
+// file before it ends.
+func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until EXPR CMD ARG…")
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if found := query(ts, args[0], ts.ReadFile("stdout")); len(found) == 1 && found[0] == true {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s does not become true", args[0])
+		}
+	}
 }
 
 func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
