@@ -60,6 +60,10 @@ func (c *change) provision(id token.ID, all []prepared) error {
 // reprovision gives a token that was rotated its new value everywhere. A
 // provisioner that the service has got since is told of it now.
 func (c *change) reprovision(id token.ID, all []prepared, oldUntil time.Time) error {
+	// One old secret is good at a time: a grace that was given before has ended.
+	if err := provision.Retire(c, id, c.now); err != nil {
+		return err
+	}
 	for _, p := range all {
 		err := provision.Replace(c, id, p.by.Name(), p.sealed, oldUntil, c.now)
 		if errors.Is(err, store.ErrNotFound) {
