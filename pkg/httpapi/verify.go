@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -121,7 +122,12 @@ func (h *verifyHandler) answer(w http.ResponseWriter, r *http.Request) (status i
 		}
 		p.Service, p.User, p.Credential, p.Kinds = d.service, user, secret.FromText(password), serviceKinds
 	}
-	id, err := h.verifier.Verify(r.Context(), p)
+	ctx, cancel := r.Context(), func() {}
+	if d.service != "" {
+		ctx, cancel = answerable(ctx)
+	}
+	id, err := h.verifier.Verify(ctx, p)
+	cancel()
 	if err == nil {
 		writeIdentity(w, &id)
 		return http.StatusOK, "accepted"
@@ -142,6 +148,16 @@ func (h *verifyHandler) answer(w http.ResponseWriter, r *http.Request) (status i
 	header["Retry-After"] = []string{"1"}
 	writeProblemStatus(w, r, http.StatusServiceUnavailable, token.Errorf(token.ErrCannotTell, "nobody can say at the moment whether this credential is good"))
 	return http.StatusServiceUnavailable, "cannot_tell"
+}
+
+// answerable ends while the server can still answer: a password may wait its
+// turn, among many, for longer than a connection is kept for an answer.
+func answerable(ctx context.Context) (context.Context, context.CancelFunc) {
+	srv, ok := ctx.Value(http.ServerContextKey).(*http.Server)
+	if !ok || srv.WriteTimeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, srv.WriteTimeout*9/10)
 }
 
 func idText(id token.ID) string {
