@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -47,7 +48,9 @@ func (a Argon2) hash(s Secret, salt []byte) []byte {
 
 // HasherOptions are the limits of a [Hasher]. A zero field means its default.
 type HasherOptions struct {
-	// Slots is how many slow hashes run at once, each with Params.Memory: 4.
+	// Slots is how many slow hashes run at once, each with Params.Memory: as many
+	// as there are processors, at most 4. More would be no faster, and cost
+	// memory twice: for the hashes, and for what is not collected yet.
 	Slots int
 	// Queue is how many more wait for a slot: 256; negative: none.
 	Queue int
@@ -78,7 +81,7 @@ type hasherState struct {
 // NewHasher returns a hasher that uses keys. It panics if the options' Params
 // fail [Argon2.Validate].
 func NewHasher(keys *Keys, o HasherOptions) *Hasher {
-	o.Slots = cmp.Or(max(o.Slots, 0), 4)
+	o.Slots = cmp.Or(max(o.Slots, 0), min(runtime.GOMAXPROCS(0), 4))
 	if o.Queue == 0 {
 		o.Queue = 256
 	}
