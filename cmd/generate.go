@@ -140,11 +140,11 @@ func runGenerateService(ctx context.Context, a *app, o *generateOptions, service
 	if err != nil {
 		return err
 	}
-	if !spec.Replace {
-		if spec.Replace, err = mayReplace(ctx, a, s, spec); err != nil {
-			return err
-		}
+	old, err := mayReplace(ctx, a, s, spec)
+	if err != nil {
+		return err
 	}
+	spec.Replace = spec.Replace || len(old) > 0
 	issued, err := s.Generate(ctx, spec)
 	if err != nil {
 		return err
@@ -152,60 +152,70 @@ func runGenerateService(ctx context.Context, a *app, o *generateOptions, service
 	if err := a.handOver(ctx, s, &o.handover, issued); err != nil || len(svc.Provisioners) == 0 {
 		return err
 	}
-	return a.deliver(ctx, s, issued.Token.ID, wait)
+	return a.deliver(ctx, s, append(old, issued.Token.ID), wait)
 }
 
 // mayReplace asks whether a new password may take the place of the one that
-// there is.
-func mayReplace(ctx context.Context, a *app, s authority.Service, spec token.Spec) (bool, error) {
+// there is, and says which that is.
+func mayReplace(ctx context.Context, a *app, s authority.Service, spec token.Spec) (old []token.ID, err error) {
 	owner := spec.Owner
 	if owner.IsZero() {
 		me, err := s.WhoAmI(ctx)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		owner = me.Owner
 	}
 	for t, err := range s.List(ctx, token.Selector{Kind: token.Service, Service: spec.Service, Owner: owner}) {
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		used := "never used"
 		if !t.LastUsedAt.IsZero() {
 			used = "last used " + t.LastUsedAt.Format(time.RFC3339)
 		}
-		return true, a.confirm(fmt.Sprintf("%s has a password for %s, made %s, %s; it ends at once: replace it?", t.Owner, spec.Service, t.CreatedAt.Format(time.RFC3339), used))
+		return []token.ID{t.ID}, a.confirm(fmt.Sprintf("%s has a password for %s, made %s, %s; it ends at once: replace it?", t.Owner, spec.Service, t.CreatedAt.Format(time.RFC3339), used))
 	}
-	return false, nil
+	return nil, nil
 }
 
 // quickDelivery is how long a command that was not told to waits for other
 // systems.
 const quickDelivery = 5 * time.Second
 
-// deliver waits for other systems to be told of a token, and says which were
-// not.
-func (a *app) deliver(ctx context.Context, s authority.Provisioning, id token.ID, wait bool) error {
+// deliver waits for other systems to be told of a new token, which comes last, and
+// of those whose place it has taken, and says which were not.
+func (a *app) deliver(ctx context.Context, s authority.Provisioning, ids []token.ID, wait bool) error {
 	if !wait {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, quickDelivery)
 		defer cancel()
 	}
-	a.toldPending = true
-	pending, err := s.Deliver(ctx, id)
-	if err != nil {
+	var pending []authority.Delivery
+	id := ids[len(ids)-1]
+	for _, about := range ids {
+		more, err := s.Deliver(ctx, about)
+		pending = append(pending, more...)
+		if err == nil {
+			continue
+		}
 		if wait {
 			return err
 		}
+		a.toldPending = true
 		a.complain("other systems may not have been told yet: %v; see tokenctl admin provision list %s", err, id)
 		return nil
 	}
 	if len(pending) == 0 {
 		return nil
 	}
+	a.toldPending = true
 	var names []string
 	for _, d := range pending {
 		name := d.Provisioner
+		if d.Token != id {
+			name += ", of the old password"
+		}
 		if d.Error != "" {
 			name += " (" + d.Error + ")"
 		}

@@ -24,8 +24,9 @@ const (
 	attemptsKept    = 1 << 14 // accounts
 	attemptsWaiting = 3       // at once, for one account and address: within the time of a request
 	// Behind a mail server every guess and the owner have one address: they wait
-	// side by side, so many at once.
-	attemptsBeside = 256
+	// side by side, as many as there can be connections. What is more than can be
+	// hashed gets a no from nobody, but has to come again.
+	attemptsBeside = 1024
 )
 
 // door is what somebody guesses at: the password of an account, or, with a
@@ -301,13 +302,16 @@ func (t *attempts) take() (changed []keptAttempt) {
 	return changed
 }
 
-// flushAttempts writes them, of accounts that are there: a stranger's inventions
+// flushAttempts writes them, of accounts and services that are there: a stranger's inventions
 // fill no disk.
 func (l *Local) flushAttempts(ctx context.Context) error {
 	for batch := range slices.Chunk(l.attempts.take(), l.store.Limit()) {
 		err := l.write(ctx, func(w store.Writer) error {
 			for _, a := range batch {
 				has, err := store.Accounts.Has(w, a.owner.Realm, a.owner.Name)
+				if err == nil && has && a.service != "" {
+					has, err = store.Services.Has(w, a.service)
+				}
 				switch {
 				case err != nil:
 				case a.wrong == 0:

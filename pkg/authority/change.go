@@ -15,8 +15,29 @@ import (
 const takeBackWindow = 10 * time.Minute
 
 // writesPerToken bounds what one change of one token writes: record, indexes,
-// audit entry and head; and for each provisioner what is to be delivered.
-func (l *Local) writesPerToken() int { return 8 + 3*len(l.provisioners) }
+// audit entry and head. What other systems are told of it comes on top.
+const (
+	writesPerToken    = 8
+	writesPerDelivery = 3
+)
+
+// batch is how many of the tokens one Update can change.
+func (s *session) batch(ctx context.Context, refs []token.Ref) (n int, err error) {
+	err = s.view(ctx, func(r store.Reader) error {
+		left := s.store.Limit() - writesPerToken
+		for n = 0; n < len(refs); n++ {
+			states, err := provision.States(r, refs[n].ID)
+			if err != nil {
+				return err
+			}
+			if left -= writesPerToken + writesPerDelivery*len(states); left < 0 {
+				break
+			}
+		}
+		return nil
+	})
+	return max(1, n), err
+}
 
 // find reads the token of a reference for a change, and checks the caller's
 // right to it.
@@ -58,12 +79,15 @@ func (c *change) put(was, now *token.Record, kind token.Change, action, reason, 
 // each applies a change to every token, in one transaction unless there are
 // more than the store takes at once.
 func (s *session) each(ctx context.Context, refs []token.Ref, apply func(*change, token.Record) error) error {
-	batch := max(1, s.store.Limit()/s.writesPerToken()-1)
 	total := len(refs)
 	for len(refs) > 0 {
-		now := refs[:min(batch, len(refs))]
+		n, err := s.batch(ctx, refs)
+		if err != nil {
+			return err
+		}
+		now := refs[:min(n, len(refs))]
 		refs = refs[len(now):]
-		err := s.update(ctx, func(c *change) error {
+		err = s.update(ctx, func(c *change) error {
 			for _, ref := range now {
 				rec, err := c.find(ref)
 				if err != nil {
@@ -148,7 +172,7 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 		if !c.now.Before(oldUntil) {
 			oldUntil = time.Time{}
 		}
-		if err := c.reprovision(rec.ID, m.prepared, oldUntil); err != nil {
+		if err := c.renew(&rec, m.prepared, oldUntil); err != nil {
 			return "", err
 		}
 		shown, err = s.show(c, rec)
@@ -244,7 +268,7 @@ func (s *session) TakeBack(ctx context.Context, ref token.Ref) error {
 			rec.SetRotationState(*was.Undo)
 		}
 		if was.Kind == token.Service {
-			if err := provision.TakeBack(c, was.ID, c.now); err != nil {
+			if err := provision.TakeBack(c, was.ID, was.Revision, c.now); err != nil {
 				return err
 			}
 		}

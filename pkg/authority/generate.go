@@ -56,7 +56,7 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 			return "", err
 		}
 		c.noteToken("token.generate", &rec, "", "")
-		return id.String() + " " + plain.Reveal(), c.provision(id, m.prepared)
+		return id.String() + " " + plain.Reveal(), c.renew(&rec, m.prepared, time.Time{})
 	}, func(c *change, first string) (err error) {
 		plain, rec, err = c.replayToken("token.generate", first)
 		return err

@@ -16,16 +16,9 @@ import (
 // sealedValue separates what is sealed here from all else.
 const sealedValue = "provision"
 
-// prepared is what one provisioner needs of a secret.
-type prepared struct {
-	by     provision.Provisioner
-	target provision.Target
-	sealed []byte
-}
-
 // prepare makes what the provisioners of a service need of a secret, while it is
 // at hand.
-func (s *session) prepare(ctx context.Context, svc *token.ServiceConfig, a *token.Account, id token.ID, plain secret.Secret) (all []prepared, err error) {
+func (s *session) prepare(ctx context.Context, svc *token.ServiceConfig, a *token.Account, id token.ID, plain secret.Secret) (all []provision.Made, err error) {
 	for _, name := range svc.Provisioners {
 		p := s.provisioners[name]
 		if p == nil {
@@ -40,40 +33,22 @@ func (s *session) prepare(ctx context.Context, svc *token.ServiceConfig, a *toke
 		if err != nil {
 			return nil, token.Errorf(token.ErrCannotTell, "the password cannot be made ready for the provisioner %q: %w", name, err)
 		}
-		all = append(all, prepared{p, target, s.keys.Seal(sealedValue, value, []byte(provision.SealedFor(id, name)))})
+		sealed := s.keys.Seal(sealedValue, value, []byte(provision.SealedFor(id, name)))
+		all = append(all, provision.Made{Provisioner: name, Order: p.Order(), Target: target, Sealed: sealed})
 	}
 	return all, nil
 }
 
-// provision begins to carry a new token into other systems.
-func (c *change) provision(id token.ID, all []prepared) error {
-	for _, p := range all {
-		if err := provision.Add(c, provision.State{
-			Token: id, Provisioner: p.by.Name(), Target: p.target, Order: p.by.Order(), Values: []provision.Value{{Sealed: p.sealed}},
-		}, c.now); err != nil {
-			return err
-		}
+// renew has other systems told of a new secret of a token. One old secret is good
+// at a time: a grace that was given before has ended.
+func (c *change) renew(rec *token.Record, made []provision.Made, oldUntil time.Time) error {
+	if rec.Kind != token.Service {
+		return nil
 	}
-	return nil
-}
-
-// reprovision gives a token that was rotated its new value everywhere. A
-// provisioner that the service has got since is told of it now.
-func (c *change) reprovision(id token.ID, all []prepared, oldUntil time.Time) error {
-	// One old secret is good at a time: a grace that was given before has ended.
-	if err := provision.Retire(c, id, c.now); err != nil {
+	if err := provision.Retire(c, rec.ID, c.now); err != nil {
 		return err
 	}
-	for _, p := range all {
-		err := provision.Replace(c, id, p.by.Name(), p.sealed, oldUntil, c.now)
-		if errors.Is(err, store.ErrNotFound) {
-			err = c.provision(id, []prepared{p})
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return provision.Renew(c, rec.ID, rec.Revision, made, oldUntil, c.now)
 }
 
 // open unseals a value for its delivery.
@@ -105,20 +80,28 @@ func (l *Local) wanted(r store.Reader, s *provision.State) (present bool, until 
 	case token.Expired:
 		return false, time.Time{}, true, nil
 	case token.Suspended:
-		return false, rec.SuspendedUntil, false, nil
+		return false, sooner(rec.SuspendedUntil, rec.ExpiresAt), false, nil
 	}
 	a, err := store.Accounts.Get(r, rec.Owner.Realm, rec.Owner.Name)
 	if errors.Is(err, store.ErrNotFound) || err == nil && a.Off() {
-		return false, time.Time{}, false, nil
+		return false, rec.ExpiresAt, false, nil
 	}
 	if err != nil {
 		return false, time.Time{}, false, err
 	}
 	svc, err := store.Services.Get(r, rec.Service)
 	if errors.Is(err, store.ErrNotFound) || err == nil && (!svc.Enabled || !slices.Contains(svc.Provisioners, s.Provisioner)) {
-		return false, time.Time{}, false, nil
+		return false, rec.ExpiresAt, false, nil
 	}
 	return err == nil, rec.ExpiresAt, false, err
+}
+
+// sooner is the earlier of two times, of which zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // DeliverDue delivers what is due now, for a process that ends soon, and returns

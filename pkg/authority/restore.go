@@ -164,6 +164,9 @@ func (s *session) keepEndings(ctx context.Context, present store.Store, rep *Res
 	if err := s.keepAccounts(ctx, present, rep); err != nil {
 		return err
 	}
+	if err := s.keepServices(ctx, present, rep); err != nil {
+		return err
+	}
 	// A signing key that was replaced since may have been replaced in haste.
 	return present.View(ctx, func(now store.Reader) error {
 		return s.store.Update(ctx, func(w store.Writer) error { return s.signer.CopyKeys(now, w) })
@@ -262,6 +265,36 @@ func (s *session) keepAccounts(ctx context.Context, present store.Store, rep *Re
 		then.Revision = max(was.Revision, now.Revision) + 1
 		rep.Kept++
 		if err := s.store.Update(ctx, func(w store.Writer) error { return store.Accounts.Put(w, then) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepServices gives no service back what was taken from it since: one that is
+// disabled or gone now is disabled, and provisioners are at most those of now.
+func (s *session) keepServices(ctx context.Context, present store.Store, rep *RestoreReport) error {
+	for was, err := range store.Services.Pages(ctx, s.store) {
+		if err != nil {
+			return err
+		}
+		var now token.ServiceConfig
+		err := present.View(ctx, func(r store.Reader) (err error) {
+			now, err = store.Services.Get(r, was.Name)
+			return err
+		})
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		then := was
+		then.Enabled = was.Enabled && now.Enabled // one that is gone is not
+		then.Provisioners = slices.DeleteFunc(slices.Clone(was.Provisioners), func(p string) bool { return !slices.Contains(now.Provisioners, p) })
+		if then.Enabled == was.Enabled && len(then.Provisioners) == len(was.Provisioners) {
+			continue
+		}
+		then.Revision = max(was.Revision, now.Revision) + 1
+		rep.Kept++
+		if err := s.store.Update(ctx, func(w store.Writer) error { return store.Services.Put(w, then) }); err != nil {
 			return err
 		}
 	}

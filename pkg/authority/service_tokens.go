@@ -27,7 +27,7 @@ type material struct {
 	// Of service tokens: what it was made by, and for whom.
 	service  token.ServiceConfig
 	entryID  string
-	prepared []prepared
+	prepared []provision.Made
 }
 
 // material makes a secret of a token of a kind, for the owner.
@@ -45,7 +45,12 @@ func (s *session) material(ctx context.Context, kind token.Kind, id token.ID, o 
 		if m.service, err = service(r, name); err != nil {
 			return err
 		}
-		a, err = account(r, o)
+		if !m.service.Enabled {
+			return errServiceOff(name)
+		}
+		if a, err = account(r, o); errors.Is(err, token.ErrNotFound) && s.caller.FileOwner && o == s.caller.Owner {
+			a, err = token.Account{Owner: o}, nil // made by this very change
+		}
 		return err
 	})
 	if err != nil {
@@ -74,12 +79,16 @@ func (c *change) holds(m *material, rec *token.Record, owner *token.Account) err
 		return err
 	}
 	if !now.Enabled {
-		return token.Errorf(token.ErrRefused, "the service %q is disabled", now.Name).WithHint("tokenctl admin service enable %s", now.Name)
+		return errServiceOff(now.Name)
 	}
 	if now.Revision != m.service.Revision || owner.EntryID != m.entryID {
 		return token.Errorf(token.ErrConflict, "the service %q or the account %s has changed meanwhile", now.Name, rec.Owner).WithHint("try again")
 	}
 	return nil
+}
+
+func errServiceOff(name string) error {
+	return token.Errorf(token.ErrRefused, "the service %q is disabled", name).WithHint("tokenctl admin service enable %s", name)
 }
 
 // replace ends the service token in whose place a new one comes, and keeps what
@@ -104,6 +113,9 @@ func (c *change) revive(old *token.Replaced) error {
 		return nil
 	}
 	if err != nil {
+		return err
+	}
+	if err := provision.Retire(c, was.ID, c.now); err != nil {
 		return err
 	}
 	rec := was
@@ -191,7 +203,7 @@ func (l *Local) judgeAt(ctx context.Context, p *Presented) (v verdict, c credent
 	c.id, v.of = k.record.ID, k
 	// What was right of late goes on without a turn, whoever guesses beside it.
 	// At a service that is none there is nothing to guess.
-	if !l.serving || unknown || l.hasher.Remembered(use(c.kind, c.id), c.secret, k.record.Verifier) {
+	if !l.serving || unknown || l.rememberedAt(c, &k.record) {
 		err = l.judgePlain(ctx, c, &v)
 		return v, c, err
 	}
@@ -211,9 +223,19 @@ func (l *Local) judgeAt(ctx context.Context, p *Presented) (v verdict, c credent
 	return v, c, err
 }
 
-// judgePlain costs a slow hash, whoever the user is.
+// rememberedAt says whether a password was right of late: the present one, or one
+// in its grace.
+func (l *Local) rememberedAt(c credential, rec *token.Record) bool {
+	u := use(c.kind, c.id)
+	return l.hasher.Remembered(u, c.secret, rec.Verifier) ||
+		l.now().Before(rec.PreviousUntil) && l.hasher.Remembered(u, c.secret, rec.Previous)
+}
+
+// judgePlain costs a slow hash, whoever the user is; a second one while the
+// secret before a rotation has its grace.
 func (l *Local) judgePlain(ctx context.Context, c credential, v *verdict) error {
-	if !v.of.record.Verifier.Slow() {
+	rec := &v.of.record
+	if !rec.Verifier.Slow() && !(rec.Previous.Slow() && l.now().Before(rec.PreviousUntil)) {
 		if err := l.hasher.Waste(ctx); err != nil {
 			return token.Errorf(token.ErrCannotTell, "the secret cannot be checked: %w", err)
 		}
@@ -238,8 +260,7 @@ func (l *Local) judgeService(ctx context.Context, v *verdict) error {
 	return err
 }
 
-// noteAttempt samples refusals at a service into the audit log, with whom they
-// were about.
+// noteAttempt samples refusals at a service into the audit log.
 func (l *Local) noteAttempt(err error, p *Presented) {
 	var no *Refusal
 	if !l.serving || !errors.As(err, &no) {

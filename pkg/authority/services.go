@@ -128,7 +128,7 @@ func (s *session) SetService(ctx context.Context, svc token.ServiceConfig) (toke
 		}
 		c.note(audit.Entry{Action: action, Object: now.Name, Detail: serviceText(&now)})
 		if now.Enabled != was.Enabled || !slices.Equal(now.Provisioners, was.Provisioners) {
-			if err := provision.ReconcileService(c, now.Name, c.now); err != nil {
+			if err := provision.ReconcileService(c, now.Name); err != nil {
 				return err
 			}
 		}
@@ -165,7 +165,7 @@ func (s *session) DeleteService(ctx context.Context, name string) error {
 			return err
 		}
 		c.note(audit.Entry{Action: "service.delete", Object: name})
-		if err := provision.ReconcileService(c, name, c.now); err != nil {
+		if err := provision.ReconcileService(c, name); err != nil {
 			return err
 		}
 		return store.Services.Delete(c, name)

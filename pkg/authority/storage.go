@@ -191,7 +191,7 @@ func (l *Local) Maintain(ctx context.Context) (more bool, err error) {
 			return err
 		}
 		before = s.clock().Add(-p.Retention)
-		overdue, err = store.EndedTokens(r, before, min(maintenanceBatch, l.store.Limit()/l.writesPerToken()))
+		overdue, err = store.EndedTokens(r, before, min(maintenanceBatch, l.store.Limit()/(2*writesPerToken)))
 		return err
 	})
 	if err != nil {

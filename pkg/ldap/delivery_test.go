@@ -39,8 +39,8 @@ func generate(t testing.TB, d *provision.Deliverer, p *Provisioner, password str
 	rec := token.Record{ID: secret.NewID(now), Kind: token.Service, Owner: owner("alice"), Service: "imap", CreatedAt: now, CreatedBy: owner("alice")}
 	v := prepare(t, p, password)
 	must(t, d.Store.Update(t.Context(), func(w store.Writer) error {
-		s := provision.State{Token: rec.ID, Provisioner: p.Name(), Order: p.Order(), Target: aliceAtIMAP, Values: []provision.Value{{Sealed: v}}}
-		return errors.Join(store.PutToken(w, nil, &rec), provision.Add(w, s, now))
+		made := provision.Made{Provisioner: p.Name(), Order: p.Order(), Target: aliceAtIMAP, Sealed: v}
+		return errors.Join(store.PutToken(w, nil, &rec), provision.Renew(w, rec.ID, 1, []provision.Made{made}, time.Time{}, now))
 	}))
 	return rec
 }

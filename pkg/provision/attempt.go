@@ -294,12 +294,16 @@ func (s *State) acknowledge(j *job, now time.Time) (forgotten bool) {
 	return false
 }
 
-// drop forgets the values that were replaced and are withdrawn, but for the
-// newest of them: that one may be taken back.
+// drop forgets the values that were replaced and are withdrawn, but for those of
+// the last rotation: it may be taken back.
 func (s *State) drop(now time.Time) {
+	last := uint64(0)
+	for _, v := range s.Values {
+		last = max(last, v.Revision, v.EndedBy)
+	}
 	var kept []Value
-	for i, v := range s.Values {
-		if i >= len(s.Values)-2 || v.At != Gone || !v.over(now) {
+	for _, v := range s.Values {
+		if v.Revision == last || v.EndedBy == last || v.At != Gone || !v.over(now) {
 			kept = append(kept, v)
 		}
 	}

@@ -20,7 +20,7 @@ func BenchmarkDeliver(b *testing.B) {
 	const n = 1000
 	w.fill("imap", n)
 	for b.Loop() {
-		w.update(func(tx store.Writer) error { return ReconcileService(tx, "imap", w.time()) })
+		w.update(func(tx store.Writer) error { return ReconcileService(tx, "imap") })
 		if pending, err := w.Once(background); len(pending) > 0 || err != nil {
 			b.Fatal(pending, err)
 		}

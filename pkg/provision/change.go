@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -13,60 +14,80 @@ import (
 // withdraw: who rotates on while it cannot be reached comes to an end.
 const maxValues = 32
 
-// Add begins to provision a token, in the transaction that makes it. Of s it
-// takes Token, Provisioner, Target, Order, and of Values the last one's Sealed.
-// If there is a State already, it is replaced as by [Replace], with no grace.
-func Add(w store.Writer, s State, now time.Time) error {
-	sealed := s.Values[len(s.Values)-1].Sealed
-	err := Replace(w, s.Token, s.Provisioner, sealed, time.Time{}, now)
-	if !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	fresh := State{Token: s.Token, Provisioner: s.Provisioner, Target: s.Target, Order: s.Order, Values: []Value{{Sealed: sealed}}}
-	fresh.renew(now)
-	return put(w, nil, &fresh)
+// Made is what one provisioner is to have of a new secret.
+type Made struct {
+	Provisioner string
+	Order       int
+	Target      Target
+	Sealed      []byte // what [Provisioner.Prepare] made, sealed for [SealedFor]
 }
 
-// Replace gives a token another value at a provisioner, in the transaction
-// that rotates it. The old one stays until oldUntil; zero: it goes now. The
-// error is store.ErrNotFound if the token is not provisioned there.
-func Replace(w store.Writer, id token.ID, provisioner string, sealed []byte, oldUntil, now time.Time) error {
-	was, err := states.Get(w, id.String(), provisioner)
+// Renew gives a token a new secret, in the transaction that makes or rotates
+// it; revision is the token's from then on. The old one stays until oldUntil;
+// zero: it goes now. That is so everywhere, also where nothing was made for.
+func Renew(w store.Writer, id token.ID, revision uint64, made []Made, oldUntil, now time.Time) error {
+	all, err := States(w, id)
 	if err != nil {
 		return err
 	}
-	s := was
-	s.Values = nil
-	for _, v := range was.Values {
-		if v.Until.IsZero() {
-			v.Until = second(later(now, oldUntil))
-		} else if v.At == Gone && v.over(now) {
+	for _, was := range all {
+		s := was
+		s.Values = nil
+		for _, v := range was.Values {
+			if v.Until.IsZero() {
+				v.Until, v.EndedBy = second(later(now, oldUntil)), revision
+			}
+			s.Values = append(s.Values, v)
+		}
+		if i := slices.IndexFunc(made, func(m Made) bool { return m.Provisioner == s.Provisioner }); i >= 0 {
+			if len(s.Values) >= maxValues {
+				return token.Errorf(token.ErrConflict, "%s has not withdrawn %d older secrets of token %s yet", s.Provisioner, maxValues, id).
+					WithHint("see what is wrong there: tokenctl admin provision status")
+			}
+			s.add(&made[i], revision)
+		}
+		s.renew(now)
+		if err := put(w, &was, &s); err != nil {
+			return err
+		}
+	}
+	for i := range made {
+		m := &made[i]
+		if slices.ContainsFunc(all, func(s State) bool { return s.Provisioner == m.Provisioner }) {
 			continue
 		}
-		s.Values = append(s.Values, v)
+		fresh := State{Token: id, Provisioner: m.Provisioner}
+		fresh.add(m, revision)
+		fresh.renew(now)
+		if err := put(w, nil, &fresh); err != nil {
+			return err
+		}
 	}
-	if len(s.Values) == maxValues {
-		return token.Errorf(token.ErrConflict, "%s has not withdrawn %d older secrets of token %s yet", provisioner, maxValues, id).
-			WithHint("see what is wrong there: tokenctl admin provision status")
-	}
-	s.Values = append(s.Values, Value{Sealed: sealed})
-	s.renew(now)
-	return put(w, &was, &s)
+	return nil
 }
 
-// TakeBack makes the value before the last [Replace] the token's again, at all
-// provisioners: the last one goes. Where there is none before, nothing changes.
-func TakeBack(w store.Writer, id token.ID, now time.Time) error {
-	_, err := edit(w, id, func(s *State) bool {
-		last := len(s.Values) - 1
-		if last < 1 {
-			return false
+// add is what a new secret changes. Who the owner is may have become known since.
+func (s *State) add(m *Made, revision uint64) {
+	s.Target, s.Order = m.Target, m.Order
+	s.Values = append(s.Values, Value{Sealed: m.Sealed, Revision: revision})
+}
+
+// TakeBack makes the secret before the one of a revision the token's again: at
+// all provisioners that one goes, and what it had ended stays.
+func TakeBack(w store.Writer, id token.ID, revision uint64, now time.Time) error {
+	_, err := edit(w, id, func(s *State) (changed bool) {
+		for i := range s.Values {
+			switch v := &s.Values[i]; revision {
+			case v.Revision:
+				v.Until, v.EndedBy, changed = second(now), revision, true
+			case v.EndedBy:
+				v.Until, v.EndedBy, changed = time.Time{}, 0, true
+			}
 		}
-		s.Values[last].Until = second(now)
-		s.Values[last-1].Until = time.Time{}
-		s.Values[last-1], s.Values[last] = s.Values[last], s.Values[last-1]
-		s.renew(now)
-		return true
+		if changed {
+			s.renew(now)
+		}
+		return changed
 	})
 	return err
 }
@@ -119,24 +140,52 @@ func ReconcileOwner(w store.Writer, o token.Owner, now time.Time) error {
 // again.
 func Keep(ctx context.Context, present, restored store.Store, now time.Time) error {
 	if present != nil {
-		for s, err := range states.Pages(ctx, present) {
-			if err == nil {
-				err = restored.Update(ctx, func(w store.Writer) error { return keep(w, s) })
+		if err := eachBatch(ctx, present, restored, keep); err != nil {
+			return err
+		}
+	}
+	return eachBatch(ctx, restored, restored, func(w store.Writer, s State) error {
+		was, err := states.Get(w, s.Token.String(), s.Provisioner)
+		if err != nil {
+			return err
+		}
+		again := was
+		again.renew(now)
+		return put(w, &was, &again)
+	})
+}
+
+// eachBatch changes one store by the States of another, as many at once as an
+// Update holds.
+func eachBatch(ctx context.Context, from, to store.Store, do func(store.Writer, State) error) error {
+	size := max(1, to.Limit()/writesPerState)
+	var batch []State
+	flush := func() error {
+		err := to.Update(ctx, func(w store.Writer) error {
+			for _, s := range batch {
+				if err := do(w, s); err != nil {
+					return err
+				}
 			}
-			if err != nil {
+			return nil
+		})
+		batch = batch[:0]
+		return err
+	}
+	for s, err := range states.Pages(ctx, from) {
+		if err != nil {
+			return err
+		}
+		if batch = append(batch, s); len(batch) == size {
+			if err := flush(); err != nil {
 				return err
 			}
 		}
 	}
-	for s, err := range states.Pages(ctx, restored) {
-		if err == nil {
-			err = restored.Update(ctx, func(w store.Writer) error { return Reconcile(w, s.Token, now) })
-		}
-		if err != nil {
-			return err
-		}
+	if len(batch) == 0 {
+		return nil
 	}
-	return nil
+	return flush()
 }
 
 // keep puts a State in the place of what there is of it.
@@ -149,15 +198,4 @@ func keep(w store.Writer, s State) error {
 		return err
 	}
 	return put(w, &was, &s)
-}
-
-// Forget gives a provisioner up that nobody will ever speak to again: what is
-// known of a token there is deleted, and the values stay where they are. The
-// error is store.ErrNotFound if there is nothing.
-func Forget(w store.Writer, id token.ID, provisioner string) error {
-	s, err := states.Get(w, id.String(), provisioner)
-	if err != nil {
-		return err
-	}
-	return remove(w, &s)
 }

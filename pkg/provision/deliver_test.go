@@ -36,7 +36,7 @@ func TestLife(t *testing.T) {
 			{"59 minutes later", func() { w.pass(59 * time.Minute) }, "", 2, 1},
 			{"an hour later", func() { w.pass(time.Minute) }, "v1", 0, 1},
 			{"rotated", func() { w.rotate(id, "v2", time.Time{}) }, "v2", 0, 2},
-			{"taken back", func() { w.update(func(tx store.Writer) error { return TakeBack(tx, id, w.time()) }) }, "v1", 0, 2},
+			{"taken back", func() { w.update(func(tx store.Writer) error { return TakeBack(tx, id, w.revision, w.time()) }) }, "v1", 0, 2},
 			{"rotated with grace", func() { w.rotate(id, "v3", w.time().Add(time.Hour)) }, "v1 v3", 2, 2},
 			{"suspended in the grace", func() { w.change(id, suspend(time.Time{})) }, "", 0, 2},
 			{"resumed in the grace", func() { w.change(id, resume) }, "v1 v3", 2, 2},
@@ -407,10 +407,6 @@ func TestNotConfigured(t *testing.T) {
 	if got := w.state(id).LastError; !strings.Contains(got, "no provisioner a is configured") {
 		t.Errorf("the error is %q", got)
 	}
-	w.update(func(tx store.Writer) error { return Forget(tx, id, "a") })
-	if n := w.deliver(); n != 0 || w.rows() != 0 {
-		t.Errorf("%d pending, %d rows after it was forgotten", n, w.rows())
-	}
 }
 
 // A State of which nobody can tell what is wanted, or that cannot be unsealed,
@@ -421,7 +417,7 @@ func TestDamage(t *testing.T) {
 	w.update(func(tx store.Writer) error {
 		return errors.Join(
 			tx.Put(store.NewKey('t').ID(bad), []byte("garbage")),
-			Replace(tx, broken, "a", []byte("garbage"), time.Time{}, w.time()),
+			Renew(tx, broken, 2, []Made{{Provisioner: "a", Order: 1, Sealed: []byte("garbage")}}, time.Time{}, w.time()),
 			tx.Put(row{start, good, "nobody's"}.key(), nil))
 	})
 	if n, err := w.Once(background); len(n) != 2 || err != nil {

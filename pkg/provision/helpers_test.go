@@ -125,12 +125,14 @@ type world struct {
 	systems []*system
 	clock   sync.Mutex
 	at      time.Time
-	tick    bool // the clock is the one of the machine
+	// revision is that of all tokens: it rises with each rotation.
+	revision uint64
+	tick     bool // the clock is the one of the machine
 	*Deliverer
 }
 
 func newWorld(t testing.TB, s store.Store, systems ...*system) *world {
-	w := &world{TB: t, store: s, systems: systems, at: start}
+	w := &world{TB: t, store: s, systems: systems, at: start, revision: 1}
 	w.Deliverer = w.deliverer()
 	return w
 }
@@ -203,13 +205,7 @@ func (w *world) generate(o token.Owner, service, value string, changes ...func(*
 		if err := store.PutToken(tx, nil, &rec); err != nil {
 			return err
 		}
-		for _, p := range w.systems {
-			s := State{Token: rec.ID, Provisioner: p.name, Target: Target{Owner: o, Service: service, EntryID: "entry"}, Order: p.order, Values: []Value{{Sealed: sealed(rec.ID, p.name, value)}}}
-			if err := Add(tx, s, w.time()); err != nil {
-				return err
-			}
-		}
-		return nil
+		return w.renew(tx, rec.ID, Target{Owner: o, Service: service, EntryID: "entry"}, value, time.Time{})
 	})
 	return rec.ID
 }
@@ -239,15 +235,23 @@ func (w *world) remove(id token.ID) {
 	})
 }
 
+func (w *world) renew(tx store.Writer, id token.ID, t Target, value string, oldUntil time.Time) error {
+	var made []Made
+	for _, p := range w.systems {
+		made = append(made, Made{Provisioner: p.name, Order: p.order, Target: t, Sealed: sealed(id, p.name, value)})
+	}
+	return Renew(tx, id, w.revision, made, oldUntil, w.time())
+}
+
 func (w *world) rotate(id token.ID, value string, oldUntil time.Time) {
 	w.Helper()
+	w.revision++
 	w.update(func(tx store.Writer) error {
-		for _, p := range w.systems {
-			if err := Replace(tx, id, p.name, sealed(id, p.name, value), oldUntil, w.time()); err != nil {
-				return err
-			}
+		all, err := States(tx, id)
+		if err != nil {
+			return err
 		}
-		return nil
+		return w.renew(tx, id, all[0].Target, value, oldUntil)
 	})
 }
 

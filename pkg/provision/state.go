@@ -17,8 +17,8 @@ type State struct {
 	Target
 	Order int // of the provisioner, when the token was made
 	// Values are those that the other system may have, in the order of their
-	// making: the last is that of the token's secret now. One that was
-	// replaced is kept until the next one is, so that it can be taken back.
+	// making. One that the last rotation ended is kept until the next one, so
+	// that it can be taken back.
 	Values []Value
 
 	// Due is when to deliver next; zero: when the token changes. While it
@@ -51,6 +51,9 @@ type Value struct {
 	Sealed []byte
 	Until  time.Time // zero: as long as the token
 	At     Place
+	// Revision is the token's when it got the secret, and EndedBy when the secret
+	// was replaced; 0: it was not.
+	Revision, EndedBy uint64
 }
 
 // over reports whether a value was replaced and has had its time.
@@ -94,6 +97,8 @@ var states = store.NewTable("provision", 1,
 			e.Bytes(v.Sealed)
 			e.Time(v.Until)
 			e.Uint(uint64(v.At))
+			e.Uint(v.Revision)
+			e.Uint(v.EndedBy)
 		}
 		e.Time(s.Due)
 		e.Time(s.LeasedUntil)
@@ -114,7 +119,7 @@ var states = store.NewTable("provision", 1,
 		s.EntryID = d.String()
 		s.Order = unzigzag(d.Uint())
 		for n := min(d.Uint(), maxValues); n > 0; n-- { // what is left over then is damage
-			s.Values = append(s.Values, Value{Sealed: d.Bytes(), Until: d.Time(), At: Place(d.Uint())})
+			s.Values = append(s.Values, Value{Sealed: d.Bytes(), Until: d.Time(), At: Place(d.Uint()), Revision: d.Uint(), EndedBy: d.Uint()})
 		}
 		s.Due = d.Time()
 		s.LeasedUntil = d.Time()

@@ -22,7 +22,7 @@ var sweeps = store.NewTable("provision-sweep", 1,
 // ReconcileService is [Reconcile] for all tokens of a service, in the
 // transaction that disables, enables or changes it. It is one write: the
 // [Deliverer] goes through the tokens, page by page.
-func ReconcileService(w store.Writer, service string, _ time.Time) error {
+func ReconcileService(w store.Writer, service string) error {
 	return sweeps.Put(w, sweep{service: service}) // a walk under way begins again
 }
 

@@ -46,7 +46,7 @@ func TestSweep(t *testing.T) {
 		w := newWorld(t, s, newSystem("a", 0))
 		ids := w.fill("imap", n)
 		other := w.fill("imaps", 3)
-		w.update(func(tx store.Writer) error { return ReconcileService(tx, "imap", w.time()) })
+		w.update(func(tx store.Writer) error { return ReconcileService(tx, "imap") })
 		if w.rows() != 0 {
 			t.Errorf("%d rows at once", w.rows())
 		}
@@ -59,7 +59,7 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%d rows after three pages", n)
 		}
 		w.pass(time.Minute)
-		w.update(func(tx store.Writer) error { return ReconcileService(tx, "imap", w.time()) })
+		w.update(func(tx store.Writer) error { return ReconcileService(tx, "imap") })
 		pages := 0
 		for d := w.deliverer(); ; pages++ { // of another process
 			went, err := d.sweep(background)
@@ -106,7 +106,7 @@ func TestSweepOfMany(t *testing.T) {
 		}
 		w.systems = nil
 		w.pass(time.Minute)
-		w.update(func(tx store.Writer) error { return ReconcileService(tx, "imap", w.time()) })
+		w.update(func(tx store.Writer) error { return ReconcileService(tx, "imap") })
 		for {
 			went, err := w.sweep(background)
 			must(t, err)
@@ -153,7 +153,7 @@ func TestManyValues(t *testing.T) {
 			w.rotate(id, fmt.Sprint("v", i), time.Time{})
 		}
 		err := s.Update(background, func(tx store.Writer) error {
-			return Replace(tx, id, "a", sealed(id, "a", "x"), time.Time{}, w.time())
+			return w.renew(tx, id, Target{Owner: alice, Service: "imap"}, "x", time.Time{})
 		})
 		if !errors.Is(err, token.ErrConflict) {
 			t.Errorf("the error is %v", err)

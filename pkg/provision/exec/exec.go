@@ -28,8 +28,8 @@ type Options struct {
 	// Command is a program, by its absolute path, and its arguments. No shell
 	// reads it.
 	Command []string
-	// Timeout is how long the command may take; default 20 s, and not more
-	// than provision.ApplyTimeout in any case.
+	// Timeout is how long the command may take; default 20 s, at most
+	// provision.ApplyTimeout.
 	Timeout time.Duration
 	// Realms are those whose owners it serves; empty: all.
 	Realms []string
@@ -62,8 +62,8 @@ func New(o Options) (*Provisioner, error) {
 		return usage("no command says what to run")
 	case !filepath.IsAbs(o.Command[0]):
 		return usage("the command %q is not an absolute path", o.Command[0])
-	case o.Timeout < 0:
-		return usage("a timeout is positive")
+	case o.Timeout < 0 || o.Timeout > provision.ApplyTimeout:
+		return usage("the timeout %s is not between 0s and %s", o.Timeout, provision.ApplyTimeout)
 	case o.InsecurePlaintextPassword && o.Scheme != "":
 		return usage("insecure_plaintext_password stands in the place of a scheme")
 	case o.Scheme == secret.InsecureClearText:
