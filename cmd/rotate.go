@@ -1,6 +1,8 @@
 package cmd
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
@@ -18,7 +20,8 @@ func newRotateCommand(a *app) *cobra.Command {
 		Short: "Give a token a new secret",
 		Long: `Give a token a new secret; its id, name, roles and expiry stay. The old secret
 ends at once, or goes on working for --grace, or until the new one is first
-used. Several tokens come one to a line; each secret holds its token's id.`,
+used. Several tokens come one to a line; each secret holds its token's id, but
+for passwords of services, which need -o jsonl or the like.`,
 		Example: `  tokenctl rotate ci-deploy --grace 24h
   tokenctl rotate 1k7q9v2mabcd3fgh --until-used`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -51,6 +54,10 @@ used. Several tokens come one to a line; each secret holds its token's id.`,
 			}
 			if f, _ := a.settings.Format(); len(found) > 1 && (f == render.JSON || f == render.YAML) {
 				return token.Errorf(token.ErrUsage, "-o %s takes one token, not %d", f, len(found)).WithHint("-o jsonl writes them one after the other, as each is rotated")
+			}
+			if len(found) > 1 && !a.settings.FormatSet() && slices.ContainsFunc(found, func(tok token.Token) bool { return tok.Kind == token.Service }) {
+				return token.Errorf(token.ErrUsage, "passwords of services do not say whose they are, and %d come one to a line", len(found)).
+					WithHint("-o jsonl writes each with its token")
 			}
 			if err := t.ask(ctx, a, found, "rotate"); err != nil {
 				return err
