@@ -48,6 +48,17 @@ Nothing is overwritten without a yes. The store is replaced in one moment.`,
 				a.say("%d later changes that ended something were kept", rep.Kept)
 			} else {
 				a.complain("what was revoked, deleted or disabled after that is so no longer: end it again")
+				if len(a.settings.provisioners) > 0 {
+					a.complain("passwords that other systems were told of after that stay there: look for them")
+				}
+			}
+			if len(a.settings.provisioners) > 0 {
+				if _, err := a.service(c.Context()); err != nil {
+					return err
+				}
+				if a.held != nil {
+					a.deliverDue(a.held.rules)
+				}
 			}
 			if !a.settings.FormatSet() {
 				return nil

@@ -39,7 +39,7 @@ func (s *shelf) Prepare(_ context.Context, _ provision.Target, plain secret.Secr
 	return []byte(plain.Reveal()), nil
 }
 
-func (s *shelf) Apply(_ context.Context, e provision.Event) error {
+func (s *shelf) Apply(_ context.Context, e *provision.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {

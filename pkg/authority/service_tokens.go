@@ -101,12 +101,12 @@ func (c *change) replace(rec *token.Record) error {
 	if err != nil {
 		return err
 	}
-	rec.Replaced = &token.Replaced{ID: holder.ID, Verifier: holder.Verifier}
+	rec.Replaced = &token.Replaced{ID: holder.ID, Verifier: holder.Verifier, Rotation: holder.RotationState()}
 	return c.revoke(holder, replacedReason)
 }
 
 // revive gives a token its place back, after the one that took it was taken
-// back; a secret from before its own last rotation does not come back.
+// back.
 func (c *change) revive(old *token.Replaced) error {
 	was, err := store.GetToken(c, old.ID)
 	if errors.Is(err, store.ErrNotFound) || err == nil && was.RevokedReason != replacedReason {
@@ -115,10 +115,8 @@ func (c *change) revive(old *token.Replaced) error {
 	if err != nil {
 		return err
 	}
-	if err := provision.Retire(c, was.ID, c.now); err != nil {
-		return err
-	}
 	rec := was
+	rec.SetRotationState(old.Rotation)
 	rec.RevokedAt, rec.RevokedBy, rec.RevokedReason, rec.Verifier = time.Time{}, token.Owner{}, "", old.Verifier
 	return c.put(&was, &rec, token.Other, "token.take-back", "", "the one that replaced it was never handed over")
 }

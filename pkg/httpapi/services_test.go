@@ -34,7 +34,7 @@ func (m *mailbox) Prepare(context.Context, provision.Target, secret.Secret) ([]b
 	return []byte("a hash"), nil
 }
 
-func (m *mailbox) Apply(context.Context, provision.Event) error {
+func (m *mailbox) Apply(context.Context, *provision.Event) error {
 	if m.down.Load() {
 		return token.Errorf(token.ErrCannotTell, "the mail server is down")
 	}

@@ -94,7 +94,7 @@ func BenchmarkBind(b *testing.B) {
 	for n := 0; n <= 20; n++ {
 		if n > 0 {
 			last = fmt.Sprintf("Password%07d", n)
-			must(b, p.Apply(b.Context(), provision.Event{Target: aliceAtIMAP, Present: list(prepare(b, p, last))}))
+			must(b, p.Apply(b.Context(), &provision.Event{Target: aliceAtIMAP, Present: list(prepare(b, p, last))}))
 		}
 		if n != 0 && n != 1 && n != 5 && n != 20 {
 			continue
@@ -120,7 +120,25 @@ func BenchmarkApply(b *testing.B) {
 	p := provisioner(b, s, nil)
 	v := list(prepare(b, p, "Abcdefgh1234567"))
 	for b.Loop() {
-		must(b, p.Apply(b.Context(), provision.Event{Target: aliceAtIMAP, Present: v}))
-		must(b, p.Apply(b.Context(), provision.Event{Target: aliceAtIMAP, Absent: v}))
+		must(b, p.Apply(b.Context(), &provision.Event{Target: aliceAtIMAP, Present: v}))
+		must(b, p.Apply(b.Context(), &provision.Event{Target: aliceAtIMAP, Absent: v}))
+	}
+}
+
+// Whose entry got the first value is known from then on, also where no account
+// told it: a value follows a renamed entry, and no other person gets it.
+func TestDeliveryKnowsWhoGotIt(t *testing.T) {
+	s := slapd.Start(t, slapd.Options{Passwords: true})
+	s.Add("alice", ownPassword)
+	p := provisioner(t, s, nil)
+	e := provision.Event{Target: provision.Target{Owner: owner("alice"), Service: "imap"}, Present: list(prepare(t, p, "Password0000001"))}
+	must(t, p.Apply(t.Context(), &e))
+	if e.EntryID == "" {
+		t.Fatal("nobody knows whose entry it was")
+	}
+	s.Remove("alice")
+	s.Add("alice", "another alice's password")
+	if err := p.Apply(t.Context(), &e); !errors.Is(err, token.ErrRefused) {
+		t.Errorf("another person of her name: %v", err)
 	}
 }

@@ -100,7 +100,7 @@ func (p *Provisioner) attribute(service string) (string, error) {
 
 // Apply implements [provision.Provisioner]. Additions come first, so that a
 // replaced secret leaves no time without one.
-func (p *Provisioner) Apply(ctx context.Context, e provision.Event) error {
+func (p *Provisioner) Apply(ctx context.Context, e *provision.Event) error {
 	attribute, err := p.attribute(e.Service)
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func (p *Provisioner) Apply(ctx context.Context, e provision.Event) error {
 // entries are where the owner is: first the entry of the name, and to withdraw
 // from, the one that had the name when the token was made. None is left if
 // nothing is to be added to any.
-func (p *Provisioner) entries(ctx context.Context, e provision.Event) ([]string, error) {
+func (p *Provisioner) entries(ctx context.Context, e *provision.Event) ([]string, error) {
 	d := p.d
 	v := directory.Verdict{Identity: directory.Identity{Owner: e.Owner}}
 	if v.Why = directory.Doubt(d, e.Owner); v.Why != "" {
@@ -155,6 +155,9 @@ func (p *Provisioner) entries(ctx context.Context, e provision.Event) ([]string,
 	var entries []string
 	if v.State == directory.Present {
 		entries = append(entries, found.dn)
+	}
+	if len(e.Present) > 0 && e.EntryID == "" {
+		e.EntryID = v.EntryID // who gets the first value is whose the token is
 	}
 	if len(e.Absent) == 0 || e.EntryID == "" || v.EntryID == e.EntryID || strings.EqualFold(d.o.EntryIDAttribute, "objectGUID") {
 		return entries, nil

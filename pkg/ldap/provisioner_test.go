@@ -57,7 +57,7 @@ var aliceAtIMAP = provision.Target{Owner: owner("alice"), Service: "imap"}
 // apply tells alice's entry.
 func apply(t testing.TB, p *Provisioner, present, absent [][]byte) error {
 	t.Helper()
-	return p.Apply(t.Context(), provision.Event{ID: "e", Target: aliceAtIMAP, Present: present, Absent: absent})
+	return p.Apply(t.Context(), &provision.Event{ID: "e", Target: aliceAtIMAP, Present: present, Absent: absent})
 }
 
 func list(values ...[]byte) [][]byte { return values }
@@ -203,11 +203,11 @@ func TestProvisionerRefused(t *testing.T) {
 		"another realm":   {p: p, to: provision.Target{Owner: token.Owner{Realm: "local", Name: "alice"}, Service: "imap"}, kind: token.ErrCannotTell, why: "local/alice"},
 		"canary gone":     {p: provisioner(t, s, nil, func(o *Options) { o.Canary = "nobody" }), to: aliceAtIMAP, kind: token.ErrCannotTell, why: "canary"},
 	} {
-		err := c.p.Apply(t.Context(), provision.Event{Target: c.to, Present: list(v)})
+		err := c.p.Apply(t.Context(), &provision.Event{Target: c.to, Present: list(v)})
 		if !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.why) || strings.Contains(err.Error(), string(v)) {
 			t.Errorf("%s: adding: %v, want %v with %q", name, err, c.kind, c.why)
 		}
-		err = c.p.Apply(t.Context(), provision.Event{Target: c.to, Absent: list(v)})
+		err = c.p.Apply(t.Context(), &provision.Event{Target: c.to, Absent: list(v)})
 		if (err == nil) != c.gone || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: withdrawing: %v", name, err)
 		}
@@ -229,15 +229,15 @@ func TestRenamed(t *testing.T) {
 	must(t, err)
 	e := provision.Event{Target: aliceAtIMAP, Present: list(v)}
 	e.EntryID = verdict.EntryID
-	must(t, p.Apply(t.Context(), e))
+	must(t, p.Apply(t.Context(), &e))
 	s.Rename("alice", "alicia")
 	s.Add("alice", "another-pw")
-	if err := p.Apply(t.Context(), e); !errors.Is(err, token.ErrRefused) {
+	if err := p.Apply(t.Context(), &e); !errors.Is(err, token.ErrRefused) {
 		t.Errorf("another person is given the password: %v", err)
 	}
 	e.Present, e.Absent = nil, list(v)
 	for range 2 {
-		must(t, p.Apply(t.Context(), e))
+		must(t, p.Apply(t.Context(), &e))
 	}
 	if got := s.Values(slapd.DN("alicia"), "userPassword"); !slices.Equal(got, []string{ownPassword}) {
 		t.Errorf("who has another name now has %q", got)
@@ -246,7 +246,7 @@ func TestRenamed(t *testing.T) {
 		t.Errorf("who has the name now has %q", got)
 	}
 	s.Remove("alicia")
-	must(t, p.Apply(t.Context(), e))
+	must(t, p.Apply(t.Context(), &e))
 }
 
 // A server that says nothing is given up in time.
@@ -256,7 +256,7 @@ func TestProvisionerSilence(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	err := p.Apply(ctx, provision.Event{Target: aliceAtIMAP, Present: list([]byte("x"))})
+	err := p.Apply(ctx, &provision.Event{Target: aliceAtIMAP, Present: list([]byte("x"))})
 	if !errors.Is(err, token.ErrCannotTell) || time.Since(began) > 2*time.Second {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}

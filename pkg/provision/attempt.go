@@ -2,6 +2,7 @@ package provision
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -185,7 +186,7 @@ func (s *State) lend(plan []byte, now time.Time) {
 func (d *Deliverer) attempt(ctx context.Context, j *job) (failed bool, err error) {
 	e, err := d.event(j)
 	if err == nil {
-		err = d.apply(ctx, j, e)
+		err = d.apply(ctx, j, &e)
 	}
 	d.rests.note(j.p.Name(), err, d.now())
 	err = censor(err, e)
@@ -210,6 +211,7 @@ func (d *Deliverer) attempt(ctx context.Context, j *job) (failed bool, err error
 			return put(w, &was, &s)
 		}
 		s.lease, s.LeasedUntil = "", time.Time{}
+		s.EntryID = cmp.Or(s.EntryID, e.EntryID)
 		switch {
 		case s.Event != j.state.Event: // changed meanwhile
 			s.Due = second(now)
@@ -257,7 +259,7 @@ func (d *Deliverer) event(j *job) (Event, error) {
 var errLate = errors.New("this computer slept during the attempt")
 
 // apply speaks to the provisioner, as long as the lease is surely ours.
-func (d *Deliverer) apply(ctx context.Context, j *job, e Event) error {
+func (d *Deliverer) apply(ctx context.Context, j *job, e *Event) error {
 	if d.now().After(j.state.LeasedUntil.Add(-ApplyTimeout)) {
 		return errLate
 	}

@@ -213,7 +213,7 @@ func TestKilled(t *testing.T) {
 		must(t, err)
 		e, err := w.event(j)
 		must(t, err)
-		must(t, w.apply(background, j, e)) // and here it was killed
+		must(t, w.apply(background, j, &e)) // and here it was killed
 
 		again := w.deliverer()
 		for range 3 {

@@ -68,7 +68,8 @@ func (s *system) Prepare(_ context.Context, _ Target, plain secret.Secret) ([]by
 	return []byte(plain.Reveal()), nil
 }
 
-func (s *system) Apply(ctx context.Context, e Event) error {
+func (s *system) Apply(ctx context.Context, told *Event) error {
+	e := *told
 	s.mu.Lock()
 	s.events = append(s.events, e)
 	fails, onApply := s.fails, s.onApply

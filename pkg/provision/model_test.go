@@ -137,7 +137,7 @@ func TestModel(t *testing.T) {
 				}
 				e, err := w.event(j)
 				must(t, err)
-				_ = w.apply(background, j, e)
+				_ = w.apply(background, j, &e)
 			},
 			"": func(*rapid.T) { w.sound() },
 		})

@@ -31,9 +31,10 @@ type Provisioner interface {
 	// Apply makes the other system agree: it has each of e.Present, none of
 	// e.Absent, and everything that is not ours untouched. To call it again
 	// changes nothing. Nil is the acknowledgement; an error says in words for
-	// an administrator what is wrong, and shows no value. Apply returns soon
+	// an administrator what is wrong, and shows no value. Who was not known by an
+	// EntryID it may fill in: it is kept. Apply returns soon
 	// after ctx has ended, and changes nothing later.
-	Apply(ctx context.Context, e Event) error
+	Apply(ctx context.Context, e *Event) error
 }
 
 // Target is who is somebody where.

@@ -94,6 +94,7 @@ func encodeToken(e *Encoder, r *token.Record) {
 	if parts&hasReplaced != 0 {
 		e.Bytes(r.Replaced.ID[:])
 		e.Bytes(r.Replaced.Verifier)
+		encodeRotation(e, r.Replaced.Rotation)
 	}
 }
 
@@ -160,6 +161,7 @@ func decodeToken(d *Decoder, r *token.Record) {
 		var was token.Replaced
 		copy(was.ID[:], d.Bytes())
 		was.Verifier = d.Bytes()
+		was.Rotation = decodeRotation(d)
 		if !d.brief {
 			r.Replaced = &was
 		}

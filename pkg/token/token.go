@@ -127,6 +127,7 @@ type Record struct {
 type Replaced struct {
 	ID       ID
 	Verifier secret.Verifier
+	Rotation RotationState
 }
 
 // RotationState is what a record knows of a rotation.

@@ -148,11 +148,11 @@ var inherited = []string{"PATH", "HOME", "LANG"}
 
 // Apply implements [provision.Provisioner]. Exit code 0 is the
 // acknowledgement.
-func (p *Provisioner) Apply(ctx context.Context, e provision.Event) error {
+func (p *Provisioner) Apply(ctx context.Context, e *provision.Event) error {
 	within, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
 	command := exec.CommandContext(within, p.o.Command[0], p.o.Command[1:]...)
-	command.Stdin = bytes.NewReader(p.event(e))
+	command.Stdin = bytes.NewReader(p.event(*e))
 	said := &firstBytes{limit: maxSaid}
 	command.Stderr = said
 	command.Env = []string{}
@@ -175,7 +175,7 @@ func (p *Provisioner) Apply(ctx context.Context, e provision.Event) error {
 	case within.Err() != nil:
 		return token.Errorf(token.ErrCannotTell, "the command %s has not ended within %s", p.o.Command[0], p.o.Timeout)
 	case errors.As(err, &exit):
-		return token.Errorf(token.ErrRefused, "the command %s ended with %s%s", p.o.Command[0], exit.ProcessState, colon(said.line(e)))
+		return token.Errorf(token.ErrRefused, "the command %s ended with %s%s", p.o.Command[0], exit.ProcessState, colon(said.line(*e)))
 	}
 	return token.Errorf(token.ErrCannotTell, "the command %s cannot be run: %w", p.o.Command[0], err)
 }

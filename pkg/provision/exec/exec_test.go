@@ -47,7 +47,7 @@ func script(t testing.TB, text string, changes ...func(*Options)) *Provisioner {
 
 func apply(t testing.TB, p *Provisioner, present, absent [][]byte) error {
 	t.Helper()
-	return p.Apply(t.Context(), provision.Event{ID: "ev", Token: token.ID{1}, Target: alice, Present: present, Absent: absent})
+	return p.Apply(t.Context(), &provision.Event{ID: "ev", Token: token.ID{1}, Target: alice, Present: present, Absent: absent})
 }
 
 // The command gets the event, its arguments as they are, and little else.
@@ -146,7 +146,7 @@ func TestTimeout(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	err := script(t, "sleep 300").Apply(ctx, provision.Event{Target: alice})
+	err := script(t, "sleep 300").Apply(ctx, &provision.Event{Target: alice})
 	if !errors.Is(err, token.ErrCannotTell) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
