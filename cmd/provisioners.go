@@ -60,7 +60,7 @@ func (f *fileProvisioner) open(s *settings, dirs []directory.Directory, encode e
 	case ldapKind:
 		return f.openLDAP(s, dirs, encode)
 	case execKind:
-		return f.openExec(s, encode)
+		return f.openExec(encode)
 	case "":
 		return nil, f.wrong("it has no kind").WithHint("kinds are ldap and exec")
 	}
@@ -99,7 +99,7 @@ func (f *fileProvisioner) openLDAP(s *settings, dirs []directory.Directory, enco
 	return nil, f.wrong("the directory %q is not of kind ldap, or cannot be used", f.Directory)
 }
 
-func (f *fileProvisioner) openExec(s *settings, encode encoder) (provision.Provisioner, error) {
+func (f *fileProvisioner) openExec(encode encoder) (provision.Provisioner, error) {
 	if f.Directory != "" || f.Attribute != "" {
 		return nil, f.wrong("of kind exec it has no directory and no attribute")
 	}
@@ -109,11 +109,6 @@ func (f *fileProvisioner) openExec(s *settings, encode encoder) (provision.Provi
 	}
 	if len(f.Command) == 0 || !filepath.IsAbs(f.Command[0]) {
 		return nil, f.wrong("its command does not begin with the absolute path of a program").WithHint("for example command: [/usr/local/bin/tell-mail]")
-	}
-	for _, realm := range f.Realms {
-		if realm != token.LocalRealm && !s.hasDirectory(realm) {
-			return nil, f.wrong("no directory has the realm %q, of whose owners it is to hear", realm)
-		}
 	}
 	var err error
 	if f.Scheme != "" {
