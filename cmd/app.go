@@ -41,6 +41,7 @@ type app struct {
 	kept     *wallet.Wallet        // what this machine remembers
 	dirs     []directory.Directory // those of the config file, once they are open
 	unusable error                 // why one of them is a stand-in
+	ended    context.Context       // by a signal
 	// toldPending: what has not reached other systems was told already.
 	toldPending bool
 	open        authority.Service
@@ -93,6 +94,7 @@ func interrupted(ctx context.Context, err error) error {
 }
 
 func (a *app) run(ctx context.Context, args []string) error {
+	a.ended = ctx
 	defer a.close()
 	root := newRoot(a)
 	a.jsonErrors = asksForJSON(args)

@@ -203,7 +203,10 @@ func (a *app) deliver(ctx context.Context, s authority.Provisioning, ids []token
 			return err
 		}
 		a.toldPending = true
-		a.complain("other systems may not have been told yet: %v; see tokenctl admin provision list %s", err, id)
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer within %s", quickDelivery)
+		}
+		a.complain("warning: other systems may not have been told yet: %v; see tokenctl admin provision list %s", err, id)
 		return nil
 	}
 	if len(pending) == 0 {

@@ -186,13 +186,16 @@ const deliveryPatience = 10 * time.Second
 // deliverDue tells other systems of what this command has changed. What they do
 // not take is tried again, by the next command or by tokenctl serve.
 func (a *app) deliverDue(local *authority.Local) {
-	ctx, cancel := context.WithTimeout(context.Background(), deliveryPatience)
+	if a.toldPending || a.ended.Err() != nil { // it was tried, or nobody waits for it
+		return
+	}
+	ctx, cancel := context.WithTimeout(a.ended, deliveryPatience)
 	defer cancel()
 	pending, err := local.DeliverDue(ctx)
 	if err != nil && ctx.Err() == nil {
 		a.warn(err)
 	}
-	if len(pending) > 0 && !a.toldPending {
+	if len(pending) > 0 {
 		a.complain("%s not reached other systems yet; see tokenctl admin provision list --pending", several(len(pending), "change")+have(len(pending)))
 	}
 }
