@@ -227,3 +227,65 @@ func TestProvisioningAfterRestore(t *testing.T) {
 		t.Error("what was replaced after the backup is good again")
 	}
 }
+
+// A secret that was rotated away while a provisioner was none of the service's
+// does not come back with it, and a rotation that is taken back leaves nothing.
+func TestProvisioningDropped(t *testing.T) {
+	at := &shelf{has: map[string]bool{}}
+	l, root := post(t, memory.New(), keyfile.New(time.Now()), at)
+	deliver := func() {
+		t.Helper()
+		_, err := l.DeliverDue(background)
+		must(t, err)
+	}
+	provisioners := func(names ...string) {
+		t.Helper()
+		svc, err := root.Service(background, "imap")
+		must(t, err)
+		svc.Provisioners = names
+		_, err = root.SetService(background, svc)
+		must(t, err)
+		deliver()
+	}
+	first, err := root.Generate(background, token.Spec{Kind: token.Service, Service: "imap", Owner: owner("alice")})
+	must(t, err)
+	deliver()
+	provisioners()
+	at.holds(t, "taken away")
+	_, err = root.Rotate(background, token.Ref{ID: first.Token.ID}, authority.Rotation{})
+	must(t, err)
+	provisioners("shelf")
+	at.holds(t, "given back after a rotation")
+
+	rotated, err := root.Rotate(background, token.Ref{ID: first.Token.ID}, authority.Rotation{})
+	must(t, err)
+	deliver()
+	at.holds(t, "rotated", rotated.Secret)
+	must(t, root.TakeBack(background, rotated.Token.Ref()))
+	deliver()
+	at.holds(t, "and taken back") // the one before was never told
+}
+
+// A service that was disabled since a backup is so after its restore.
+func TestRestoreKeepsServices(t *testing.T) {
+	at, s, keys := &shelf{has: map[string]bool{}}, memory.New(), keyfile.New(time.Now())
+	_, root := post(t, s, keys, at)
+	i, err := root.Generate(background, token.Spec{Kind: token.Service, Service: "imap", Owner: owner("alice")})
+	must(t, err)
+	var backup bytes.Buffer
+	must(t, root.Backup(background, &backup))
+	svc, err := root.Service(background, "imap")
+	must(t, err)
+	svc.Enabled = false
+	_, err = root.SetService(background, svc)
+	must(t, err)
+	back := memory.New()
+	_, err = authority.Restore(background, authority.RestoreOptions{
+		Backup: bytes.NewReader(backup.Bytes()), Into: back, Present: s, Keys: keys, By: authority.Caller{Owner: owner("root")},
+	})
+	must(t, err)
+	l, _ := post(t, back, keys, at)
+	if _, err := l.Verify(background, authority.Presented{Credential: i.Secret, User: "alice", Service: "imap"}); err == nil {
+		t.Error("its passwords are good again")
+	}
+}
