@@ -259,8 +259,9 @@ func (t *attempts) leave(d door, a *attempt) {
 	}
 }
 
-// forget makes room: of a few without an attempt under way, the one with the fewest
-// wrong passwords goes, so that many names do not wipe out the count of one.
+// forget makes room: of a few without an attempt under way, the one with the
+// fewest wrong passwords goes, so that many names do not wipe out the count of
+// one.
 func (t *attempts) forget() {
 	var least door
 	seen, wrong := 0, 0
@@ -302,8 +303,8 @@ func (t *attempts) take() (changed []keptAttempt) {
 	return changed
 }
 
-// flushAttempts writes them, of accounts and services that are there: a stranger's inventions
-// fill no disk.
+// flushAttempts writes them, of accounts and services that are there: a
+// stranger's inventions fill no disk.
 func (l *Local) flushAttempts(ctx context.Context) error {
 	for batch := range slices.Chunk(l.attempts.take(), l.store.Limit()) {
 		err := l.write(ctx, func(w store.Writer) error {

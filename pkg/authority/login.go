@@ -147,7 +147,9 @@ func (l *Local) logInAt(ctx context.Context, d directory.Directory, in Login) (a
 	if err != nil {
 		return a, err
 	}
-	return l.meet(ctx, id)
+	a, err = l.meet(ctx, id)
+	l.presences.forget(id.Owner) // what it said before may be of another person
+	return a, err
 }
 
 // meet keeps what a directory says of a person who has proved to be them.

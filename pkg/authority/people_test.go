@@ -369,3 +369,53 @@ func TestPasswordTriesAtOnce(t *testing.T) {
 		t.Errorf("%d were tried", tried)
 	}
 }
+
+// A log-in is newer than what the directory said a moment before: whoever came
+// back, or has the name of somebody else now, is not refused for the rest of the
+// minute.
+func TestLogInIsNewerThanAnAnswer(t *testing.T) {
+	r := &registry{}
+	l, root := town(t, memory.New(), r)
+	r.set("alice", directory.Identity{EntryID: "1"})
+	_, err := logsIn(l, "corp/alice", goodPassword)
+	must(t, err)
+	i, err := root.Generate(background, token.Spec{Kind: token.User, Owner: corp("alice")})
+	must(t, err)
+	asks := func(s secret.Secret) error {
+		_, err := l.Verify(background, authority.Presented{Credential: s, AskDirectory: true})
+		return err
+	}
+	must(t, asks(i.Secret)) // remembered: she is 1
+	r.set("alice", directory.Identity{EntryID: "2", Roles: []token.Role{"editor"}})
+	id, err := logsIn(l, "corp/alice", goodPassword)
+	must(t, err)
+	if !id.HasRole("editor") {
+		t.Fatalf("%+v", id)
+	}
+	i, err = root.Generate(background, token.Spec{Kind: token.User, Owner: corp("alice")})
+	must(t, err)
+	if err := asks(i.Secret); err != nil {
+		t.Errorf("the other alice, who has just logged in: %v", err)
+	}
+	if a, err := root.Account(background, corp("alice")); err != nil || len(a.DirectoryRoles) != 1 {
+		t.Errorf("her roles are gone: %+v, %v", a, err)
+	}
+}
+
+// How long a refusal takes tells nobody who is in the directory.
+func TestRefusalTakesItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &registry{}
+		l, _ := town(t, memory.New(), r)
+		r.set("alice", directory.Identity{EntryID: "1"})
+		for _, name := range []string{"corp/alice", "corp/nobody"} {
+			begun := time.Now()
+			if _, err := logsIn(l, name, otherPassword); !errors.Is(err, token.ErrRefused) {
+				t.Fatal(err)
+			}
+			if took := time.Since(begun); took != 250*time.Millisecond {
+				t.Errorf("of %s it took %s", name, took)
+			}
+		}
+	})
+}
