@@ -23,7 +23,7 @@ func (s *session) prepare(ctx context.Context, svc *token.ServiceConfig, a *toke
 		p := s.provisioners[name]
 		if p == nil {
 			return nil, token.Errorf(token.ErrCannotTell, "the provisioner %q of the service %q is not configured here", name, svc.Name).
-				WithHint("the config file names them, in the list provisioners")
+				WithHint("the config file names them, in the list provisioners; tokenctl config check says what is wrong with one")
 		}
 		if !p.Serves(a.Owner) {
 			continue
