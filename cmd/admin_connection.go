@@ -32,6 +32,8 @@ default.`,
 type connectionFlags struct {
 	entityID, lifetime, roleClaim, algorithm string
 	roles                                    []string
+	rotate                                   bool
+	reuse, window                            string
 }
 
 func (f *connectionFlags) bind(a *app, c *cobra.Command) {
@@ -40,6 +42,12 @@ func (f *connectionFlags) bind(a *app, c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.roles, "role", nil, "a role on offer; may be repeated (set: these and no others; none: any role)")
 	c.Flags().StringVar(&f.roleClaim, "role-claim", "", "the claim that carries the roles (default "+token.DefaultRoleClaim+")")
 	c.Flags().StringVar(&f.algorithm, "algorithm", "", "EdDSA, ES256 or RS256 (default EdDSA)")
+	c.Flags().BoolVar(&f.rotate, "rotate", false, "each exchange gives a new refresh token in the place of the old one")
+	c.Flags().StringVar(&f.reuse, "reuse", "", "what the use of a rotated refresh token means: off, alert or revoke (default revoke)")
+	c.Flags().StringVar(&f.window, "retry-window", "", "how long a rotated refresh token gets the same new one again (default 30s)")
+	c.RegisterFlagCompletionFunc("reuse", cobra.FixedCompletions([]string{
+		described(string(token.ReuseOff), "it is refused"), described(string(token.ReuseAlert), "and noted in the audit log"), described(string(token.ReuseRevoke), "and all of the family is revoked"),
+	}, cobra.ShellCompDirectiveNoFileComp))
 	c.RegisterFlagCompletionFunc("algorithm", cobra.FixedCompletions([]string{"EdDSA", "ES256", "RS256"}, cobra.ShellCompDirectiveNoFileComp))
 	c.RegisterFlagCompletionFunc("role", a.completeRoles)
 }
@@ -59,6 +67,19 @@ func (f *connectionFlags) apply(c *cobra.Command, conn *token.Connection) (err e
 	}
 	if changed("algorithm") {
 		if conn.Algorithm, err = token.ParseAlgorithm(f.algorithm); err != nil {
+			return err
+		}
+	}
+	if changed("rotate") {
+		conn.Rotate = f.rotate
+	}
+	if changed("reuse") {
+		if conn.Reuse, err = token.ParseReuse(f.reuse); err != nil {
+			return err
+		}
+	}
+	if changed("retry-window") {
+		if conn.RetryWindow, err = token.ParseDuration(f.window); err != nil {
 			return err
 		}
 	}

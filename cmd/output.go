@@ -189,6 +189,30 @@ func toNewFile(path string, write func(io.Writer) error) error {
 	return err
 }
 
+// replaceFile puts a file that nobody else can read in the place of what is
+// there: either that or the whole new one is on the disk.
+func replaceFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // 0600
+	if err != nil {
+		return written(err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
+	return written(err)
+}
+
 // syncFolder makes a new name in a folder durable. A folder that cannot be
 // read, and a system that does not know how, are no reason to fail.
 func syncFolder(folder string) error {

@@ -137,9 +137,12 @@ type Exchange struct {
 // AccessToken is a signed JWT (RFC 9068) and what the answer of RFC 6749 §5.1
 // says of it.
 type AccessToken struct {
-	Text      secret.Secret
-	ExpiresIn time.Duration
-	Roles     []token.Role
+	// RefreshToken takes the place of the one that was shown, if its connection
+	// rotates; else zero.
+	RefreshToken secret.Secret
+	Text         secret.Secret
+	ExpiresIn    time.Duration
+	Roles        []token.Role
 }
 
 // Explanation is what is known of a credential, for an administrator.

@@ -160,6 +160,7 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 			undo := was.RotationState()
 			rec.Undo = &undo
 		}
+		rec.Family = nil
 		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, m.verifier, c.now
 		rec.PreviousUntil, rec.PreviousUntilUsed = c.now.Add(r.Grace.Truncate(time.Second)), r.UntilUsed
 		if r.UntilUsed && r.Grace == 0 {

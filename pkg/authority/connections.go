@@ -23,7 +23,7 @@ func connection(r store.Reader, name string) (token.Connection, error) {
 // canonicalConnection checks what a request says of a connection, and brings it
 // into the form that is stored.
 func canonicalConnection(conn *token.Connection) error {
-	conn.AccessLifetime = conn.AccessLifetime.Truncate(time.Second)
+	conn.AccessLifetime, conn.RetryWindow = conn.AccessLifetime.Truncate(time.Second), conn.RetryWindow.Truncate(time.Second)
 	for _, r := range conn.Roles {
 		if _, err := token.ParseRole(string(r)); err != nil {
 			return err
@@ -34,8 +34,12 @@ func canonicalConnection(conn *token.Connection) error {
 
 // connectionText is what the audit log says of a connection.
 func connectionText(c *token.Connection) string {
-	return fmt.Sprintf("entity id %s, access lifetime %s, %s, role claim %s, %s on offer",
+	text := fmt.Sprintf("entity id %s, access lifetime %s, %s, role claim %s, %s on offer",
 		c.EntityID, token.FormatDuration(c.AccessLifetime), c.Algorithm, c.RoleClaim, rolesText(c.Roles))
+	if c.Rotate {
+		text += fmt.Sprintf(", rotates, retry window %s, reuse %s", token.FormatDuration(c.RetryWindow), c.Reuse)
+	}
+	return text
 }
 
 // signingKeysFor makes the keys of an algorithm before the first token is

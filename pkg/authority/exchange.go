@@ -36,6 +36,9 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 	for {
 		v, err := s.judge(ctx, c)
 		if err != nil {
+			if again := s.usedAgain(ctx, c, err, e.From); again != nil {
+				err = again
+			}
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}
@@ -47,7 +50,7 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 		if err != nil {
 			return AccessToken{}, err
 		}
-		access, err := s.sign(ctx, &v, roles)
+		access, err := s.redeem(ctx, &v, c, roles, e.From)
 		if errors.Is(err, errChanged) && ctx.Err() == nil {
 			continue
 		}
@@ -82,32 +85,28 @@ func exchangeRoles(v *verdict, e Exchange) ([]token.Role, error) {
 	return token.IntersectRoles(e.Roles, v.identity.Roles), nil
 }
 
-// sign makes the access token. The keys of an algorithm are made when it is
-// first used.
-func (s *session) sign(ctx context.Context, v *verdict, roles []token.Role) (AccessToken, error) {
+// redeem makes the access token, and a new refresh token if the connection
+// rotates. The keys of an algorithm are made when it is first used.
+func (s *session) redeem(ctx context.Context, v *verdict, c credential, roles []token.Role, from string) (access AccessToken, err error) {
 	var conn token.Connection
-	var access AccessToken
 	attempt := func() error {
-		return s.view(ctx, func(r store.Reader) (err error) {
-			if err := s.stillGood(r, v); err != nil {
-				return err
-			}
-			conn, err = store.Connections.Get(r, v.of.record.Connection)
-			if errors.Is(err, store.ErrNotFound) {
-				return &Refusal{Reason: WrongConnection, Token: v.of.record.ID}
-			}
-			if err != nil {
-				return err
-			}
-			p, err := policy(r)
-			if err != nil {
-				return err
-			}
-			access, err = s.mint(r, &v.of.record, &conn, &p, roles)
+		err := s.view(ctx, func(r store.Reader) (err error) {
+			access, conn, err = s.sign(r, v, roles)
 			return err
 		})
+		switch {
+		case err != nil:
+		case v.previous && v.of.record.Family != nil && len(v.of.record.Family.Sealed) > 0:
+			var next []byte
+			if next, err = secret.OpenUnder(c.secret, sealedSuccessor, v.of.record.Family.Sealed); err == nil {
+				access.RefreshToken = secret.FromText(string(next))
+			}
+		case conn.Rotate && !v.previous:
+			access, err = s.rotateFamily(ctx, v, c, roles, from)
+		}
+		return err
 	}
-	err := attempt()
+	err = attempt()
 	if errors.Is(err, signer.ErrNoKey) {
 		if _, err = s.installKeys(ctx, conn.Algorithm); err == nil {
 			err = attempt()
@@ -115,6 +114,126 @@ func (s *session) sign(ctx context.Context, v *verdict, roles []token.Role) (Acc
 	}
 	return access, err
 }
+
+// sign makes the access token of a refresh token that was judged.
+func (s *session) sign(r store.Reader, v *verdict, roles []token.Role) (access AccessToken, conn token.Connection, err error) {
+	if err := s.stillGood(r, v); err != nil {
+		return access, conn, err
+	}
+	conn, err = store.Connections.Get(r, v.of.record.Connection)
+	if errors.Is(err, store.ErrNotFound) {
+		return access, conn, &Refusal{Reason: WrongConnection, Token: v.of.record.ID}
+	}
+	if err != nil {
+		return access, conn, err
+	}
+	p, err := policy(r)
+	if err != nil {
+		return access, conn, err
+	}
+	access, err = s.mint(r, &v.of.record, &conn, &p, roles)
+	return access, conn, err
+}
+
+// sealedSuccessor separates what is sealed here from all else.
+const sealedSuccessor = "rotated refresh token"
+
+// spentKept is how many secrets of a family are known again.
+const spentKept = 32
+
+// rotateFamily puts a new secret in the place of the one that was shown, in the
+// transaction that signs: if anything fails nothing is used up, and of many at
+// once one rotates and the others get what it got.
+func (s *session) rotateFamily(ctx context.Context, v *verdict, c credential, roles []token.Role, from string) (access AccessToken, err error) {
+	next := secret.New(secret.RefreshToken, c.id)
+	sealed, err := secret.SealUnder(c.secret, sealedSuccessor, []byte(next.Reveal()))
+	if err != nil {
+		return access, err
+	}
+	verifier := s.hasher.Fast(use(c.kind, c.id), next)
+	owner := session{Local: s.Local, caller: Caller{Owner: v.of.record.Owner, Via: "token " + c.id.String(), From: from}}
+	err = owner.update(ctx, func(ch *change) (err error) {
+		var conn token.Connection
+		if access, conn, err = s.sign(ch, v, roles); err != nil {
+			return err
+		}
+		was, err := store.GetToken(ch, c.id)
+		if err != nil {
+			return err
+		}
+		rec := was
+		rec.Family = &token.Family{Sealed: sealed, Spent: spent(&was)}
+		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, verifier, ch.now
+		rec.PreviousUntil, rec.PreviousUntilUsed = ch.now.Add(conn.RetryWindow), false
+		return ch.put(&was, &rec, token.Other, "token.rotate", "", "by an exchange")
+	})
+	access.RefreshToken = next
+	return access, err
+}
+
+// spent are the secrets of a token that an exchange has used up, with the
+// present one.
+func spent(rec *token.Record) []secret.Verifier {
+	var all []secret.Verifier
+	if rec.Family != nil {
+		all = rec.Family.Spent
+	}
+	all = append(slices.Clone(all), rec.Verifier)
+	return all[max(0, len(all)-spentKept):]
+}
+
+// usedAgain finds out whether a secret that was refused is one of the family
+// that was rotated away: it, or its successor, is in the wrong hands. The
+// connection says what follows.
+func (s *session) usedAgain(ctx context.Context, c credential, refused error, from string) error {
+	var no *Refusal
+	if !errors.As(refused, &no) || no.Reason != WrongSecret {
+		return nil
+	}
+	k, err := s.known(ctx, c.id)
+	if err != nil || k.record.Family == nil {
+		return nil
+	}
+	ours := false
+	for _, v := range k.record.Family.Spent {
+		res, err := s.check(ctx, c, v)
+		if err != nil {
+			return err
+		}
+		ours = ours || res.OK
+	}
+	if !ours {
+		return nil
+	}
+	owner := session{Local: s.Local, caller: Caller{Via: "token endpoint", From: from}}
+	err = owner.update(ctx, func(ch *change) error {
+		rec, err := store.GetToken(ch, c.id)
+		if errors.Is(err, store.ErrNotFound) || err == nil && !rec.RevokedAt.IsZero() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		conn, err := store.Connections.Get(ch, rec.Connection)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		switch conn.Reuse {
+		case token.ReuseRevoke:
+			return ch.revoke(rec, reusedReason)
+		case token.ReuseAlert:
+			ch.noteToken("token.reuse", &rec, reusedReason, "")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return &Refusal{Reason: TokenReused, Token: c.id}
+}
+
+// reusedReason is why a family is revoked.
+const reusedReason = "a refresh token that was rotated away was used again"
 
 // stillGood looks again at a token that was judged in an earlier transaction: a
 // revocation that was acknowledged meanwhile counts.

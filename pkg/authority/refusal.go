@@ -31,6 +31,7 @@ const (
 	WrongIssuer     Reason = "wrong_issuer"
 	WrongConnection Reason = "wrong_connection"
 	MissingRole     Reason = "missing_role"
+	TokenReused     Reason = "reused"
 	ServiceOff      Reason = "service_off"
 	WrongService    Reason = "wrong_service"
 )

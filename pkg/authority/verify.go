@@ -18,6 +18,7 @@ type verdict struct {
 	identity token.Identity
 	outdated bool // right, but hashed in a way that has been replaced
 	renewed  bool // the secret of the last rotation, not the one before
+	previous bool // the one before
 }
 
 // nobody is whom a verdict is of when no token is meant.
@@ -179,6 +180,7 @@ func (l *Local) checkSecret(ctx context.Context, c credential, v *verdict, now t
 		return res.OK, nil
 	}
 	res, err = l.check(ctx, c, v.of.record.Previous)
+	v.previous = res.OK
 	return res.OK, err
 }
 

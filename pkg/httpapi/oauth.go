@@ -152,6 +152,8 @@ type tokenAnswer struct {
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"`
 	Scope       string `json:"scope"`
+	// RefreshToken takes the place of the one that was shown (RFC 6749 §6).
+	RefreshToken string `json:"refresh_token,omitempty"`
 }
 
 // tokenEndpoint turns a refresh token into an access token (RFC 6749 §6).
@@ -184,6 +186,7 @@ func (h *handler) tokenEndpoint(w http.ResponseWriter, r *http.Request, form url
 	writeOAuth(w, http.StatusOK, tokenAnswer{
 		AccessToken: access.Text.Reveal(), TokenType: "Bearer",
 		ExpiresIn: int64(access.ExpiresIn / time.Second), Scope: joinRoles(access.Roles, " "),
+		RefreshToken: access.RefreshToken.Reveal(),
 	})
 	return nil
 }

@@ -318,14 +318,19 @@ type wireAccess struct {
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"`
 	Scope       string `json:"scope,omitempty"`
+	// RefreshToken takes the place of the one that was shown.
+	RefreshToken string `json:"refresh_token,omitempty"`
 }
 
 func toWireAccess(a authority.AccessToken) wireAccess {
-	return wireAccess{AccessToken: a.Text.Reveal(), TokenType: "Bearer", ExpiresIn: int64(a.ExpiresIn / time.Second), Scope: joinRoles(a.Roles, " ")}
+	return wireAccess{
+		AccessToken: a.Text.Reveal(), TokenType: "Bearer", ExpiresIn: int64(a.ExpiresIn / time.Second), Scope: joinRoles(a.Roles, " "),
+		RefreshToken: a.RefreshToken.Reveal(),
+	}
 }
 
 func (w *wireAccess) access() authority.AccessToken {
-	a := authority.AccessToken{Text: secret.FromText(w.AccessToken), ExpiresIn: time.Duration(w.ExpiresIn) * time.Second, Roles: []token.Role{}}
+	a := authority.AccessToken{RefreshToken: secret.FromText(w.RefreshToken), Text: secret.FromText(w.AccessToken), ExpiresIn: time.Duration(w.ExpiresIn) * time.Second, Roles: []token.Role{}}
 	for _, r := range strings.Fields(w.Scope) {
 		a.Roles = append(a.Roles, token.Role(r))
 	}

@@ -80,6 +80,9 @@ type wireConnection struct {
 	RoleClaim      string            `json:"role_claim"`
 	Roles          roleList          `json:"roles"`
 	Algorithm      token.Algorithm   `json:"algorithm"`
+	Rotate         bool              `json:"rotate"`
+	Reuse          token.Reuse       `json:"reuse"`
+	RetryWindow    wireDuration      `json:"retry_window"`
 	CreatedAt      orNull[time.Time] `json:"created_at"`
 	Revision       uint64            `json:"revision"`
 }
@@ -87,14 +90,16 @@ type wireConnection struct {
 func toWireConnection(c token.Connection) wireConnection {
 	return wireConnection{
 		Name: c.Name, EntityID: c.EntityID, AccessLifetime: wireDuration(c.AccessLifetime), RoleClaim: c.RoleClaim,
-		Roles: c.Roles, Algorithm: c.Algorithm, CreatedAt: some(c.CreatedAt), Revision: c.Revision,
+		Roles: c.Roles, Algorithm: c.Algorithm, Rotate: c.Rotate, Reuse: c.Reuse, RetryWindow: wireDuration(c.RetryWindow),
+		CreatedAt: some(c.CreatedAt), Revision: c.Revision,
 	}
 }
 
 func (w *wireConnection) connection() token.Connection {
 	return token.Connection{
 		Name: w.Name, EntityID: w.EntityID, AccessLifetime: time.Duration(w.AccessLifetime), RoleClaim: w.RoleClaim,
-		Roles: w.Roles.items(), Algorithm: w.Algorithm, CreatedAt: w.CreatedAt.v, Revision: w.Revision,
+		Roles: w.Roles.items(), Algorithm: w.Algorithm, Rotate: w.Rotate, Reuse: w.Reuse, RetryWindow: time.Duration(w.RetryWindow),
+		CreatedAt: w.CreatedAt.v, Revision: w.Revision,
 	}
 }
 

@@ -126,6 +126,7 @@ func AccessTokens() Kind[authority.AccessToken] {
 			f.Int("expires_in", int64(a.ExpiresIn/time.Second))
 			f.OmitEmpty() // RFC 6749 §3.3: a scope is not empty
 			f.Text("scope", joinRoles(a.Roles))
+			f.Text("refresh_token", a.RefreshToken.Reveal())
 		},
 		Lines: []Column[access]{{Text: jwt}},
 		Raw:   jwt,
@@ -275,6 +276,9 @@ func Connections() Kind[token.Connection] {
 			f.Text("role_claim", c.RoleClaim)
 			f.Roles("roles", c.Roles)
 			f.Text("algorithm", string(c.Algorithm))
+			f.Bool("rotate", c.Rotate)
+			f.Text("reuse", string(c.Reuse))
+			f.Text("retry_window", token.FormatDuration(c.RetryWindow))
 			f.Time("created_at", c.CreatedAt)
 		},
 		Columns: []Column[connection]{
@@ -283,6 +287,12 @@ func Connections() Kind[token.Connection] {
 			{Header: "ACCESS LIFETIME", Text: lifetime},
 			{Header: "ROLES", Text: func(c *connection) string { return joinRoles(c.Roles) }, None: "any", Cut: true},
 			{Header: "ALGORITHM", Text: func(c *connection) string { return string(c.Algorithm) }},
+			{Header: "ROTATES", Text: func(c *connection) string {
+				if c.Rotate {
+					return "yes, reuse " + string(c.Reuse)
+				}
+				return "no"
+			}, Wide: true},
 			{Header: "ROLE CLAIM", Text: func(c *connection) string { return c.RoleClaim }, Wide: true},
 			{Header: "CREATED", Time: func(c *connection) time.Time { return c.CreatedAt }, Wide: true},
 		},

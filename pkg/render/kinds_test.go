@@ -145,7 +145,7 @@ func TestOtherKindsInJSON(t *testing.T) {
 		},
 		{
 			one(t, o, render.Connections(), connection),
-			`{"name":"web","entity_id":"urn:tokenctl:web","access_lifetime":"1h","role_claim":"urn:identify:rest-api:role","roles":["a"],"algorithm":"EdDSA","created_at":"2026-11-22T07:00:00Z"}`,
+			`{"name":"web","entity_id":"urn:tokenctl:web","access_lifetime":"1h","role_claim":"urn:identify:rest-api:role","roles":["a"],"algorithm":"EdDSA","rotate":false,"reuse":"revoke","retry_window":"30s","created_at":"2026-11-22T07:00:00Z"}`,
 		},
 		{
 			one(t, o, render.Keys(), authority.Key{Use: "file", ID: "1", State: "active", CreatedAt: now}),

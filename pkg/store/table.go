@@ -170,7 +170,7 @@ var Accounts = NewTable("account", 2,
 	})
 
 // Connections are the connections by name.
-var Connections = NewTable("connection", 1,
+var Connections = NewTable("connection", 2,
 	func(c *token.Connection) []string { return []string{c.Name} },
 	func(e *Encoder, c *token.Connection) {
 		e.String(c.Name)
@@ -181,6 +181,9 @@ var Connections = NewTable("connection", 1,
 		e.String(string(c.Algorithm))
 		e.Time(c.CreatedAt)
 		e.Uint(c.Revision)
+		e.Bool(c.Rotate)
+		e.String(string(c.Reuse))
+		e.Duration(c.RetryWindow)
 	},
 	func(d *Decoder, c *token.Connection) {
 		c.Name = d.String()
@@ -191,6 +194,14 @@ var Connections = NewTable("connection", 1,
 		c.Algorithm = token.Algorithm(d.String())
 		c.CreatedAt = d.Time()
 		c.Revision = d.Uint()
+		if d.Version < 2 { // of a time without rotation
+			normal := token.NewConnection(c.Name)
+			c.Reuse, c.RetryWindow = normal.Reuse, normal.RetryWindow
+			return
+		}
+		c.Rotate = d.Bool()
+		c.Reuse = token.Reuse(d.String())
+		c.RetryWindow = d.Duration()
 	})
 
 // maxListed bounds what a damaged number could ask for.

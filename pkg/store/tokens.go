@@ -27,6 +27,7 @@ const (
 	hasVerifier
 	hasUndo
 	hasReplaced // since version 2
+	hasFamily
 )
 
 func encodeToken(e *Encoder, r *token.Record) {
@@ -48,6 +49,7 @@ func encodeToken(e *Encoder, r *token.Record) {
 	set(hasVerifier, len(r.Verifier) > 0)
 	set(hasUndo, r.Undo != nil)
 	set(hasReplaced, r.Replaced != nil)
+	set(hasFamily, r.Family != nil)
 	e.Uint(parts)
 	e.Uint(uint64(r.Kind))
 	e.Uint(r.Revision)
@@ -95,6 +97,13 @@ func encodeToken(e *Encoder, r *token.Record) {
 		e.Bytes(r.Replaced.ID[:])
 		e.Bytes(r.Replaced.Verifier)
 		encodeRotation(e, r.Replaced.Rotation)
+	}
+	if parts&hasFamily != 0 {
+		e.Bytes(r.Family.Sealed)
+		e.Uint(uint64(len(r.Family.Spent)))
+		for _, v := range r.Family.Spent {
+			e.Bytes(v)
+		}
 	}
 }
 
@@ -164,6 +173,15 @@ func decodeToken(d *Decoder, r *token.Record) {
 		was.Rotation = decodeRotation(d)
 		if !d.brief {
 			r.Replaced = &was
+		}
+	}
+	if parts&hasFamily != 0 {
+		f := token.Family{Sealed: d.Bytes()}
+		for range min(d.Uint(), maxListed) {
+			f.Spent = append(f.Spent, d.Bytes())
+		}
+		if !d.brief {
+			r.Family = &f
 		}
 	}
 }
@@ -291,7 +309,7 @@ func PutToken(w Writer, was, now *token.Record) error {
 	key := tokenKey(now.ID)
 	// Written in the oldest version that holds it, for older readers.
 	version := byte(tokenVersion)
-	if now.Replaced == nil {
+	if now.Replaced == nil && now.Family == nil {
 		version = 1
 	}
 	return w.Put(key, Marshal(key, version, func(e *Encoder) { encodeToken(e, now) }))

@@ -41,16 +41,45 @@ type Connection struct {
 	RoleClaim      string        // name of the claim with the roles
 	Roles          []Role        // on offer; empty: any
 	Algorithm      Algorithm
-	CreatedAt      time.Time
-	Revision       uint64
+	// Rotate has each exchange give a new refresh token in the place of the old
+	// one (RFC 9700 §2.2.2). Within RetryWindow the old one gets the same new one
+	// again, for an answer may be lost; Reuse says what its use means after that.
+	Rotate      bool
+	Reuse       Reuse
+	RetryWindow time.Duration
+	CreatedAt   time.Time
+	Revision    uint64
 }
 
+// Reuse says what becomes of a refresh token when an old one of it is used that
+// was rotated away: whoever uses it, or whoever has the new one, has stolen it.
+type Reuse string
+
+// What becomes of it. The use itself is refused in any case.
+const (
+	ReuseOff    Reuse = "off"    // nothing
+	ReuseAlert  Reuse = "alert"  // it is in the audit log
+	ReuseRevoke Reuse = "revoke" // it is revoked, with its access tokens
+)
+
+// ParseReuse reads the name of a policy for reuse.
+func ParseReuse(s string) (Reuse, error) {
+	switch r := Reuse(s); r {
+	case ReuseOff, ReuseAlert, ReuseRevoke:
+		return r, nil
+	}
+	return "", Errorf(ErrUsage, "unknown policy for reuse %q", s).WithHint("policies are off, alert and revoke")
+}
+
+// maxRetryWindow bounds how long a rotated refresh token is good for a retry.
+const maxRetryWindow = 10 * time.Minute
+
 // NewConnection is a connection with the defaults: 60 minutes, EdDSA, the
-// entity id urn:tokenctl:NAME.
+// entity id urn:tokenctl:NAME, no rotation.
 func NewConnection(name string) Connection {
 	return Connection{
 		Name: name, EntityID: "urn:tokenctl:" + name, AccessLifetime: time.Hour,
-		RoleClaim: DefaultRoleClaim, Algorithm: EdDSA,
+		RoleClaim: DefaultRoleClaim, Algorithm: EdDSA, Reuse: ReuseRevoke, RetryWindow: 30 * time.Second,
 	}
 }
 
@@ -78,6 +107,12 @@ func (c *Connection) Check() error {
 	}
 	if c.RoleClaim == "" || len(c.RoleClaim) > 256 || reservedClaims[c.RoleClaim] || !utf8.ValidString(c.RoleClaim) {
 		return Errorf(ErrUsage, "%q cannot be the claim for roles", c.RoleClaim)
+	}
+	if c.RetryWindow < 0 || c.RetryWindow > maxRetryWindow {
+		return Errorf(ErrUsage, "retry window %s is not between 0s and %s", FormatDuration(c.RetryWindow), FormatDuration(maxRetryWindow))
+	}
+	if _, err := ParseReuse(string(c.Reuse)); err != nil {
+		return err
 	}
 	_, err := ParseAlgorithm(string(c.Algorithm))
 	return err

@@ -112,6 +112,9 @@ type Record struct {
 	// change; nil if there was none.
 	Undo *RotationState
 
+	// Family is what exchanges have left that rotate the token; nil if none has.
+	Family *Family
+
 	// Replaced is the service token whose place this one has taken, kept until
 	// the next change so that it can be given back; nil if there was none.
 	Replaced *Replaced
@@ -121,6 +124,15 @@ type Record struct {
 	// Revision rises with every change, so that what was shown to a person is
 	// what a confirmed change applies to.
 	Revision uint64
+}
+
+// Family is what a rotated refresh token is known by later.
+type Family struct {
+	// Sealed is the present secret, under a key derived from the one before: who
+	// has that, and lost the answer, gets the same again.
+	Sealed []byte
+	// Spent check the secrets before, the last ones only.
+	Spent []secret.Verifier
 }
 
 // Replaced is what makes a tombstone the token again that it was.
@@ -175,7 +187,7 @@ func (r *Record) Ref() Ref { return Ref{ID: r.ID, Revision: r.Revision} }
 // verifier does.
 func (r *Record) Bury(now time.Time, by Owner, reason string) {
 	r.RevokedAt, r.RevokedBy, r.RevokedReason = now, by, reason
-	r.Verifier, r.Previous, r.PreviousUntil, r.PreviousUntilUsed, r.Undo, r.Replaced = nil, nil, time.Time{}, false, nil, nil
+	r.Verifier, r.Previous, r.PreviousUntil, r.PreviousUntilUsed, r.Undo, r.Replaced, r.Family = nil, nil, time.Time{}, false, nil, nil, nil
 }
 
 // Change is the kind of the last change of a token.
@@ -207,7 +219,7 @@ type Token struct {
 
 // NewToken shows a record at a moment.
 func NewToken(r Record, now time.Time) Token {
-	r.Verifier, r.Previous, r.Undo, r.Replaced = nil, nil, nil, nil
+	r.Verifier, r.Previous, r.Undo, r.Replaced, r.Family = nil, nil, nil, nil, nil
 	return Token{Record: r, Status: r.StatusAt(now)}
 }
 

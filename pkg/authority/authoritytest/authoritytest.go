@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Authority) 
 		{"Revoke, Suspend, Resume and Delete", ending},
 		{"Accounts", accounts},
 		{"Passwords", passwords},
+		{"Rotation of refresh tokens", rotation},
 		{"Services", services},
 		{"Service tokens", serviceTokens},
 		{"Connections and policy", settings},

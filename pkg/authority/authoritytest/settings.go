@@ -37,10 +37,11 @@ func addConnection(w *world) {
 	conn := token.Connection{
 		Name: "crm", EntityID: "https://crm.example.org", AccessLifetime: 5*time.Minute + 400*time.Millisecond, RoleClaim: "roles",
 		Roles: []token.Role{"reader", "writer"}, Algorithm: token.ES256,
+		Rotate: true, Reuse: token.ReuseAlert, RetryWindow: 10*time.Second + 400*time.Millisecond,
 	}
 	got, err := w.root.AddConnection(background, conn)
 	w.must(err)
-	conn.AccessLifetime, conn.CreatedAt, conn.Revision = 5*time.Minute, w.second(), 1
+	conn.AccessLifetime, conn.RetryWindow, conn.CreatedAt, conn.Revision = 5*time.Minute, 10*time.Second, w.second(), 1
 	w.equal("what AddConnection gives", got, conn)
 	kept, err := w.root.Connection(background, "crm")
 	w.must(err)

@@ -1,0 +1,138 @@
+package authoritytest
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+var rotation = []rule{
+	{"An exchange rotates, and the old one gets the same new one again for a moment", rotates},
+	{"After that the old one, and older ones, end the family if the connection says so", reuse},
+	{"Of many exchanges at once one rotates, and all get what it got", rotatesOnce},
+	{"An exchange that fails uses nothing up", rotatesNothing},
+}
+
+// family makes a connection that rotates and a refresh token of it.
+func (w *world) family(reuse token.Reuse) authority.Issued {
+	w.Helper()
+	c := token.NewConnection("rotating-" + string(reuse))
+	c.Rotate, c.Reuse = true, reuse
+	_, err := w.root.AddConnection(background, c)
+	w.must(err)
+	return w.generate(w.root, token.Spec{Kind: token.Refresh, Connection: c.Name, Name: "family-" + string(reuse)})
+}
+
+func (w *world) redeem(s secret.Secret) (authority.AccessToken, error) {
+	return w.root.Exchange(background, authority.Exchange{RefreshToken: s})
+}
+
+func rotates(w *world) {
+	first := w.family(token.ReuseRevoke)
+	got, err := w.redeem(first.Secret)
+	w.must(err)
+	if got.RefreshToken.IsZero() || got.RefreshToken.Equal(first.Secret) {
+		w.Fatal("there is no new refresh token")
+	}
+	again, err := w.redeem(first.Secret)
+	w.must(err)
+	if !again.RefreshToken.Equal(got.RefreshToken) {
+		w.Error("the retry gets another refresh token")
+	}
+	next, err := w.redeem(got.RefreshToken)
+	w.must(err)
+	if next.RefreshToken.Equal(got.RefreshToken) {
+		w.Error("the new one is not rotated")
+	}
+	t, err := w.root.Get(background, first.Token.ID)
+	w.must(err)
+	if t.Status != token.Active || t.Name != first.Token.Name || !t.ExpiresAt.Equal(first.Token.ExpiresAt) {
+		w.Errorf("the family is %+v", t)
+	}
+	plain, err := w.redeem(w.generate(w.root, token.Spec{Kind: token.Refresh}).Secret)
+	w.must(err)
+	if !plain.RefreshToken.IsZero() {
+		w.Error("a connection that does not rotate gives a refresh token")
+	}
+}
+
+func reuse(w *world) {
+	for _, policy := range []token.Reuse{token.ReuseOff, token.ReuseAlert, token.ReuseRevoke} {
+		first := w.family(policy)
+		second, err := w.redeem(first.Secret)
+		w.must(err)
+		w.wait(31 * time.Second)
+		// What is not of the family is no reuse, whoever knows the id.
+		_, err = w.redeem(secret.New(secret.RefreshToken, first.Token.ID))
+		w.fails(err, token.ErrRefused)
+		third, err := w.redeem(second.RefreshToken)
+		w.must(err)
+		w.wait(31 * time.Second)
+		var log []string
+		log = w.changes(func() {
+			_, err = w.redeem(first.Secret)
+			w.fails(err, token.ErrRefused)
+		})
+		_, err = w.redeem(third.RefreshToken)
+		_, verify := w.verify(third.Text)
+		switch policy {
+		case token.ReuseRevoke:
+			w.fails(err, token.ErrRefused)
+			w.fails(verify, token.ErrRefused)
+			w.equal("the log", log, []string{"token.revoke"})
+		case token.ReuseAlert:
+			w.must(err)
+			w.must(verify)
+			w.equal("the log", log, []string{"token.reuse"})
+		default:
+			w.must(err)
+			w.equal("the log", log, []string(nil))
+		}
+	}
+}
+
+func rotatesOnce(w *world) {
+	first := w.family(token.ReuseRevoke)
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	got := map[string]int{}
+	for range 50 {
+		group.Go(func() {
+			a, err := w.redeem(first.Secret)
+			if err != nil {
+				w.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			got[a.RefreshToken.Reveal()]++
+		})
+	}
+	group.Wait()
+	if len(got) != 1 {
+		w.Errorf("50 exchanges at once gave %d refresh tokens", len(got))
+	}
+	for text := range got {
+		_, err := w.redeem(secret.FromText(text))
+		w.must(err)
+	}
+}
+
+func rotatesNothing(w *world) {
+	first := w.family(token.ReuseRevoke)
+	for _, e := range []authority.Exchange{{Resource: "urn:example:other"}, {ClientID: "other"}, {Roles: []token.Role{"unheard-of"}}} {
+		e.RefreshToken = first.Secret
+		if _, err := w.root.Exchange(background, e); err == nil || errors.Is(err, token.ErrCannotTell) {
+			w.Errorf("%+v: %v", e, err)
+		}
+	}
+	got, err := w.redeem(first.Secret)
+	w.must(err)
+	if got.RefreshToken.IsZero() {
+		w.Error("it was used up before")
+	}
+}
