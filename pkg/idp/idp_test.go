@@ -157,7 +157,7 @@ func TestJudgeMalformed(t *testing.T) {
 		"a space before":          " " + good,
 		"a line break at the end": good + "\n",
 		"base64, not base64url":   part[0] + ".+" + part[1] + "." + part[2],
-		"too long":                part[0] + "." + strings.Repeat("a", MaxSize) + "." + part[2],
+		"too long":                i.sign(t, nil, object{"x": strings.Repeat("a", MaxSize)}),
 		"JSON serialisation":      `{"payload":"` + part[1] + `","protected":"` + part[0] + `","signature":"` + part[2] + `"}`,
 		"a header that is none":   raw("[]", "{}"),
 		"a payload that is none":  raw(`{"alg":"ES256"}`, "foo"),
@@ -270,6 +270,10 @@ func TestReplace(t *testing.T) {
 	refuses(t, s, i.good(t), "is disabled")
 	must(t, s.Replace([]token.Provider{i.provider(func(p *token.Provider) { p.Audiences = []string{"x"} })}))
 	refuses(t, s, i.good(t), "is not ours")
+	must(t, s.Replace([]token.Provider{i.provider(func(p *token.Provider) { p.Unlinked = true })}))
+	if v := accepted(t, s, i.good(t)); !v.Unlinked {
+		t.Error("what was changed does not count")
+	}
 	if n := i.fetched(); n != 1 {
 		t.Errorf("the keys were fetched %d times, though where they come from stayed the same", n)
 	}
