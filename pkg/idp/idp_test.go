@@ -154,6 +154,7 @@ func TestJudgeMalformed(t *testing.T) {
 		"an empty signature":      part[0] + "." + part[1] + ".",
 		"padding":                 part[0] + "=." + part[1] + "." + part[2],
 		"a line break":            part[0] + ".\n" + part[1] + "." + part[2],
+		"another spelling":        good[:len(good)-1] + string(good[len(good)-1]+1), // 4 bits of the last character count for nothing
 		"a space before":          " " + good,
 		"a line break at the end": good + "\n",
 		"base64, not base64url":   part[0] + ".+" + part[1] + "." + part[2],

@@ -60,13 +60,29 @@ func good(public crypto.PublicKey) bool {
 	switch k := public.(type) {
 	case *rsa.PublicKey:
 		bits := k.N.BitLen()
-		return bits >= minRSA && bits <= maxRSA && k.E >= 3 && k.E%2 == 1
+		return bits >= minRSA && bits <= maxRSA
 	case *ecdsa.PublicKey:
 		return k.Curve != elliptic.P224()
 	case ed25519.PublicKey:
 		return len(k) == ed25519.PublicKeySize
 	}
 	return false
+}
+
+// pssHashes are those of the RSASSA-PSS algorithms of RFC 7518 §3.5.
+var pssHashes = map[string]crypto.Hash{"PS256": crypto.SHA256, "PS384": crypto.SHA384, "PS512": crypto.SHA512}
+
+// saltedRight reports whether a signature that is right has a salt as long as the
+// hash, as RFC 7518 §3.5 wants it if it is an RSASSA-PSS one: go-jose takes any.
+func (k *publicKey) saltedRight(signature jose.Signature, text string) bool {
+	hash, isPSS := pssHashes[signature.Header.Algorithm]
+	if !isPSS {
+		return true
+	}
+	public, ok := k.public.(*rsa.PublicKey)
+	h := hash.New()
+	h.Write([]byte(text[:strings.LastIndexByte(text, '.')]))
+	return ok && rsa.VerifyPSS(public, hash, h.Sum(nil), signature.Signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
 }
 
 // parseKeySet reads a JWK Set (RFC 7517 §5). A key that cannot be used is passed

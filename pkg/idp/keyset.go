@@ -94,7 +94,7 @@ func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	if payload, ok := verify(signed, keys); ok {
+	if payload, ok := verify(signed, text, keys); ok {
 		return payload, nil
 	}
 	// A JWT that names no key may be signed with a new one.
@@ -104,7 +104,7 @@ func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, erro
 			return nil, err
 		}
 		if then.After(at) {
-			if payload, ok := verify(signed, keys); ok {
+			if payload, ok := verify(signed, text, keys); ok {
 				return payload, nil
 			}
 		}
@@ -112,9 +112,11 @@ func (s *keySet) VerifySignature(ctx context.Context, text string) ([]byte, erro
 	return nil, refused("its signature is wrong")
 }
 
-func verify(signed *jose.JSONWebSignature, keys []publicKey) ([]byte, bool) {
+// verify returns the payload if one of the keys signed it.
+func verify(signed *jose.JSONWebSignature, text string, keys []publicKey) ([]byte, bool) {
 	for _, k := range keys {
-		if payload, err := signed.Verify(k.public); err == nil {
+		payload, err := signed.Verify(k.public)
+		if err == nil && k.saltedRight(signed.Signatures[0], text) {
 			return payload, true
 		}
 	}
