@@ -37,7 +37,7 @@ var layers = []layer{
 	{name: "provision", ours: "secret token store"},
 	{name: "provision/exec", ours: "secret token provision"},
 	{name: "ldap", ours: "secret directory provision token", outside: "github.com/go-ldap/ldap/v3"},
-	{name: "idp", ours: "token", outside: "github.com/coreos/go-oidc/v3 golang.org/x/oauth2 github.com/go-jose/go-jose/v4 golang.org/x/time"},
+	{name: "idp", ours: "secret token", outside: "github.com/coreos/go-oidc/v3 golang.org/x/oauth2 github.com/go-jose/go-jose/v4 golang.org/x/time"},
 	{name: "signer", ours: "token keyfile store", outside: "github.com/go-jose/go-jose/v4"},
 
 	{name: "authority", ours: "secret keyfile token store audit directory provision signer"},

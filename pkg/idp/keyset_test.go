@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -282,7 +284,9 @@ func TestHostileDiscovery(t *testing.T) {
 func TestFetchOverTLS(t *testing.T) {
 	i := newIssuer(t)
 	var asked atomic.Int32
-	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1); i.ServeHTTP(w, r) }))
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1); i.ServeHTTP(w, r) }))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
 	defer secure.Close()
 	p := i.provider(func(p *token.Provider) { p.JWKSURL = secure.URL + "/jwks" })
 	cannot(t, setOf(t, i.clock.Now, p), i.good(t), "certificate")
