@@ -72,7 +72,8 @@ func TestDeviceLogin(t *testing.T) {
 
 func TestBrowserLogin(t *testing.T) {
 	t.Parallel()
-	server := oidc.Start(t, oidc.Options{Algorithm: "ES256"})
+	server := oidc.Start(t, oidc.Options{})
+	server.Sign("ES256")
 	got, err := client(server).BrowserLogin(t.Context(), browser(t, "alice"))
 	isLogin(t, server, got, err)
 }

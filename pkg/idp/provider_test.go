@@ -23,11 +23,11 @@ func forServer(s *oidc.Server) token.Provider {
 
 func TestRealProvider(t *testing.T) {
 	t.Parallel()
+	server := oidc.Start(t, oidc.Options{})
+	s := setOf(t, time.Now, forServer(server))
 	for _, alg := range []string{"RS256", "PS256", "ES256", "EdDSA"} {
 		t.Run(alg, func(t *testing.T) {
-			t.Parallel()
-			server := oidc.Start(t, oidc.Options{Algorithm: alg})
-			s := setOf(t, time.Now, forServer(server))
+			server.Sign(alg)
 			v := accepted(t, s, server.AccessToken(oidc.Audience))
 			if v.Subject != oidc.Machine || v.Provider != "corp" || len(v.Roles) != 1 || v.Roles[0] != "writer" {
 				t.Errorf("%+v", v)
@@ -61,7 +61,8 @@ func TestRealProviderRefused(t *testing.T) {
 // goes down.
 func TestRealProviderThroughTheDay(t *testing.T) {
 	t.Parallel()
-	server := oidc.Start(t, oidc.Options{Algorithm: "ES256"})
+	server := oidc.Start(t, oidc.Options{})
+	server.Sign("ES256")
 	s := setOf(t, time.Now, forServer(server))
 	old := server.AccessToken(oidc.Audience)
 	accepted(t, s, old)

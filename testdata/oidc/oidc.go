@@ -34,8 +34,7 @@ const (
 
 // Options say what a server is to be like.
 type Options struct {
-	Algorithm string        // of access tokens; RS256 unless given
-	Lifetime  time.Duration // of access tokens; 10 minutes unless given
+	Lifetime time.Duration // of access tokens; 10 minutes unless given
 }
 
 // Server is a running provider. Its JWTs have groups ["ops"].
@@ -58,15 +57,12 @@ func Start(t testing.TB, o Options) *Server {
 	if _, err := os.Stat(filepath.Join(folder, "node_modules", "oidc-provider")); err != nil {
 		needs.Missing(t, "npm ci has not been run in testdata/oidc")
 	}
-	if o.Algorithm == "" {
-		o.Algorithm = "RS256"
-	}
 	if o.Lifetime == 0 {
 		o.Lifetime = 10 * time.Minute
 	}
 	command := exec.Command(program, "op.mjs")
 	command.Dir = folder
-	command.Env = append(os.Environ(), "ALG="+o.Algorithm, fmt.Sprint("TTL=", int(o.Lifetime.Seconds())), "AUDIENCE="+Audience)
+	command.Env = append(os.Environ(), fmt.Sprint("TTL=", int(o.Lifetime.Seconds())), "AUDIENCE="+Audience)
 	s := &Server{t: t}
 	var err error
 	s.stdin, err = command.StdinPipe() // its end is the end of the server, also when the test dies
@@ -86,6 +82,9 @@ func (s *Server) Stop() { s.kill() }
 
 // Rotate gives it new keys of other names, and has it forget the old ones.
 func (s *Server) Rotate() { s.tell("rotate", "ROTATED") }
+
+// Sign has it sign access tokens with an algorithm; until then it is RS256.
+func (s *Server) Sign(algorithm string) { s.tell("sign "+algorithm, "SIGNS") }
 
 // Asked is how often a path was asked for.
 func (s *Server) Asked(path string) int {

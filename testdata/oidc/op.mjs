@@ -7,6 +7,7 @@ import readline from 'node:readline';
 
 const API = process.env.AUDIENCE;
 const ttl = Number(process.env.TTL);
+let algorithm = 'RS256';
 let serial = 0;
 let counts = {};
 
@@ -39,7 +40,7 @@ const configuration = async () => ({
       getResourceServerInfo: (_, resource) => ({
         scope: 'groups', audience: resource, accessTokenTTL: ttl,
         accessTokenFormat: resource === API ? 'jwt' : 'opaque',
-        jwt: { sign: { alg: process.env.ALG } },
+        jwt: { sign: { alg: algorithm } },
       }),
     },
   },
@@ -68,6 +69,9 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   if (line === 'rotate') {
     await start();
     console.log('ROTATED');
+  } else if (line.startsWith('sign ')) {
+    algorithm = line.slice(5);
+    console.log('SIGNS');
   } else {
     console.log('COUNTS', JSON.stringify(counts));
   }
