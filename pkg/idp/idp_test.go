@@ -67,6 +67,14 @@ func TestJudgeAccepts(t *testing.T) {
 			}
 		})
 	}
+	// The identity token of a job, as GitHub Actions and GitLab make it for an
+	// audience.
+	v := accepted(t, s, i.sign(t, object{"typ": "JWT", "x5t": "x"}, object{
+		"sub": "repo:org/app:ref:refs/heads/main", "job_workflow_ref": "org/app/.github/workflows/x.yml@refs/heads/main", "run_id": "1",
+	}))
+	if got := v.Owner().String(); got != "corp/repo:org/app:ref:refs/heads/main" {
+		t.Errorf("the owner is %s", got)
+	}
 	for scope, want := range map[string]int{"a ops b": 1, "opsa": 0, "": 0} {
 		if v := accepted(t, s, i.sign(t, nil, object{"scope": scope})); len(v.Roles) != want {
 			t.Errorf("the scope %q gives the roles %s", scope, v.Roles)

@@ -220,7 +220,7 @@ func newStrange(t *testing.T) *strange {
 	s := &strange{issuer: newIssuer(t)}
 	s.device = object{"device_code": "d", "user_code": "ABCD", "verification_uri": "https://idp.example.org/device", "interval": 1, "expires_in": 600}
 	s.answers(func(w http.ResponseWriter, r *http.Request) bool {
-		status, body := 200, object{}
+		status, body := 200, object(nil)
 		switch r.URL.Path {
 		case "/.well-known/openid-configuration":
 			body = object{
