@@ -344,6 +344,11 @@ func TestUnusableKeys(t *testing.T) {
 	refuses(t, i.set(t), i.good(t), "is not for \"ES256\"")
 	i.publish(raw(fine, object{"use": nil, "key_ops": []string{"verify"}, "x5c": []string{"garbage"}, "x5u": "https://x"}))
 	accepted(t, i.set(t), i.good(t))
+	// A key that says nothing of algorithms is for that of its curve only.
+	i.publish(raw(fine, object{"alg": nil}))
+	anyEC := i.set(t, func(p *token.Provider) { p.Algorithms = []token.Algorithm{"ES256", "ES384"} })
+	accepted(t, anyEC, i.good(t))
+	refuses(t, anyEC, i.sign(t, object{"alg": "ES384"}, nil), "is not for \"ES384\"")
 	// Two keys of one name are both tried, and of no name too.
 	i.publish(public(newKey["ES256"](t).Public(), "k1"), fine)
 	accepted(t, i.set(t), i.good(t))
