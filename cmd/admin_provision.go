@@ -56,7 +56,7 @@ func (f *deliveryFlags) filter(args []string) (d authority.DeliveryFilter, err e
 	return d, err
 }
 
-func atMostOneToken(_ *cobra.Command, args []string) error {
+func atMostOneArgument(_ *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return token.Errorf(token.ErrUsage, "unexpected argument %q", args[1])
 	}
@@ -73,7 +73,7 @@ func newAdminProvisionListCommand(a *app) *cobra.Command {
 system has agreed to the last change, and why not.`,
 		Example: `  tokenctl admin provision list --pending
   tokenctl admin provision list 1k7q9v2mabcd3fgh -o json`,
-		Args:              atMostOneToken,
+		Args:              atMostOneArgument,
 		ValidArgsFunction: a.completeTokens,
 		RunE: func(c *cobra.Command, args []string) error {
 			chosen, err := f.filter(args)
@@ -157,7 +157,7 @@ next attempt. What fails again is tried again later; admin provision list says
 why.`,
 		Example: `  tokenctl admin provision retry
   tokenctl admin provision retry --provisioner mail-ldap`,
-		Args:              atMostOneToken,
+		Args:              atMostOneArgument,
 		ValidArgsFunction: a.completeTokens,
 		RunE: func(c *cobra.Command, args []string) error {
 			chosen, err := f.filter(args)

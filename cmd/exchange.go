@@ -17,25 +17,39 @@ type exchangeOptions struct {
 	roles    []string
 	resource string
 	rotated  string // the file for a new refresh token
+	saved    string // the name of the one that this machine keeps; empty: it is read
 }
 
 func newExchangeCommand(a *app) *cobra.Command {
 	var o exchangeOptions
 	c := &cobra.Command{
-		Use:   "exchange [-]",
+		Use:   "exchange [NAME or -]",
 		Short: "Turn a refresh token into an access token",
-		Long: `Turn a refresh token, read from standard input, into a short-lived access
-token: a signed JWT (RFC 9068) that any service can verify with the keys of
-"tokenctl admin key jwks". It bears the roles of the refresh token that its
-owner still has, or with --role only some of those.
+		Long: `Turn a refresh token, read from standard input or kept on this machine under a
+name (generate refresh --save), into a short-lived access token: a signed JWT
+(RFC 9068) that any service can verify with the keys of "tokenctl admin key
+jwks". It bears the roles of the refresh token that its owner still has, or with
+--role only some of those.
 
 Where the connection rotates, the refresh token is used up and a new one comes
-with the answer: -o json has it, or --refresh-token-output takes it. The old one
-gets the same answer again for a moment.`,
+with the answer: a kept one is replaced by it, else -o json has it, or
+--refresh-token-output takes it. The old one gets the same answer again for a
+moment.`,
 		Example: `  printf %s "$REFRESH" | tokenctl exchange
   tokenctl exchange --refresh-token-file refresh.txt --role UserObserver -o json`,
-		Args: wantsStdin,
-		RunE: func(c *cobra.Command, _ []string) error { return runExchange(c.Context(), a, &o) },
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] != "-" && o.in.given() {
+				return token.Errorf(token.ErrUsage, "%q names a kept refresh token, and a flag another", args[0])
+			}
+			return atMostOneArgument(nil, args)
+		},
+		ValidArgsFunction: a.completeSaved,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] != "-" {
+				o.saved = args[0]
+			}
+			return runExchange(c.Context(), a, &o)
+		},
 	}
 	o.in.bind(c, "refresh-token", "refresh token")
 	o.handover.bind(c, "pass")
@@ -57,28 +71,14 @@ func runExchange(ctx context.Context, a *app, o *exchangeOptions) error {
 	if err := render.Check(opts, render.AccessTokens()); err != nil {
 		return err
 	}
-	text, err := o.in.read(ctx, a)
-	if err != nil {
-		return err
-	}
-	if err := authority.CheckForm(text); err != nil {
-		return err
-	}
-	x := authority.Exchange{RefreshToken: text, Resource: o.resource}
+	x := authority.Exchange{Resource: o.resource}
 	if len(o.roles) > 0 {
 		if x.Roles, err = token.ParseRoles(o.roles); err != nil {
 			return err
 		}
 	}
-	tokens, err := a.existing(ctx)
+	access, err := o.redeem(ctx, a, x)
 	if err != nil {
-		return err
-	}
-	access, err := tokens.Exchange(ctx, x)
-	if err != nil {
-		return err
-	}
-	if err := o.keepRotated(a, access); err != nil {
 		return err
 	}
 	if err := a.showAccessToken(ctx, &o.handover, access); err != nil {
@@ -86,6 +86,26 @@ func runExchange(ctx context.Context, a *app, o *exchangeOptions) error {
 	}
 	a.copySecret(ctx, &o.handover, access.Text)
 	return nil
+}
+
+func (o *exchangeOptions) redeem(ctx context.Context, a *app, x authority.Exchange) (access authority.AccessToken, err error) {
+	if o.saved != "" {
+		return a.redeemSaved(ctx, o.saved, x)
+	}
+	if x.RefreshToken, err = o.in.read(ctx, a); err != nil {
+		return access, err
+	}
+	if err := authority.CheckForm(x.RefreshToken); err != nil {
+		return access, err
+	}
+	tokens, err := a.existing(ctx)
+	if err != nil {
+		return access, err
+	}
+	if access, err = tokens.Exchange(ctx, x); err != nil {
+		return access, err
+	}
+	return access, o.keepRotated(a, access)
 }
 
 // keepRotated sees to it that a new refresh token is not lost: for a moment the

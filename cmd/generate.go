@@ -19,6 +19,7 @@ type generateOptions struct {
 	lifetime   string
 	connection string
 	roles      []string
+	kept       func(authority.Issued) error // keeps the secret; nil: nobody does
 }
 
 func (o *generateOptions) bind(a *app, c *cobra.Command, copies ...string) {
@@ -72,13 +73,18 @@ once and cannot be shown again.`,
 
 func newGenerateRefreshCommand(a *app) *cobra.Command {
 	var o generateOptions
+	var save bool
 	c := &cobra.Command{
 		Use:   "refresh [NAME]",
 		Short: "Make a token that obtains access tokens",
 		Long: `Make a refresh token, which "tokenctl exchange" turns into short-lived access
 tokens. Those bear the roles that are chosen here, as far as the owner has
 them then; without --role they bear none. The name is unique among the owner's
-live refresh tokens.`,
+live refresh tokens.
+
+With --save this machine keeps it, in the keyring of the operating system or else
+in a file (0600): then "tokenctl exchange NAME", "copy NAME" and "exec NAME" need
+no pasting.`,
 		Example: `  tokenctl generate refresh ci-deploy --role UserObserver --role UserContributor
   tokenctl generate refresh nightly --lifetime 30d -o json`,
 		Args: atMostOneName,
@@ -92,10 +98,17 @@ live refresh tokens.`,
 				return err
 			}
 			spec.Roles = roles
+			if save && spec.Name == "" {
+				return token.Errorf(token.ErrUsage, "--save needs a name to keep it under")
+			}
+			if save {
+				o.kept = func(issued authority.Issued) error { return a.save(c.Context(), spec.Name, issued.Secret) }
+			}
 			return runGenerate(c.Context(), a, &o, spec)
 		},
 	}
 	o.bind(a, c, "pass")
+	c.Flags().BoolVar(&save, "save", false, "keep it on this machine, under its name")
 	c.Flags().StringVar(&o.connection, "connection", "", `the connection whose access tokens it obtains (default "default")`)
 	c.Flags().StringSliceVar(&o.roles, "role", nil, "a role of its access tokens; may be repeated")
 	c.RegisterFlagCompletionFunc("connection", a.completeConnections)
@@ -260,6 +273,11 @@ func runGenerate(ctx context.Context, a *app, o *generateOptions, spec token.Spe
 	issued, err := tokens.Generate(ctx, spec)
 	if err != nil {
 		return err
+	}
+	if o.kept != nil {
+		if err := o.kept(issued); err != nil {
+			return a.takenBack(ctx, tokens, issued, err)
+		}
 	}
 	return a.handOver(ctx, tokens, &o.handover, issued)
 }

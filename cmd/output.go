@@ -134,6 +134,11 @@ func (a *app) handOver(ctx context.Context, tokens authority.Tokens, h *handover
 		a.copyIssued(ctx, h, issued)
 		return nil
 	}
+	return a.takenBack(ctx, tokens, issued, err)
+}
+
+// takenBack takes a token back that could not be handed over.
+func (a *app) takenBack(ctx context.Context, tokens authority.Tokens, issued authority.Issued, err error) error {
 	// An interrupt must not leave the token behind.
 	if back := tokens.TakeBack(context.WithoutCancel(ctx), issued.Token.Ref()); back != nil {
 		return token.Errorf(token.ErrCannotTell, "%w; and token %s could not be taken back: %w", err, issued.Token.ID, back).
@@ -251,19 +256,27 @@ func (a *app) copySecret(ctx context.Context, h *handover, s secret.Secret) {
 	if h.copy == "" && (h.file != "" || !terminal.IsTerminal(a.stdout)) {
 		return
 	}
+	if err := a.copyOrFail(ctx, s); err != nil {
+		a.say("not on the clipboard: %v", err)
+	}
+}
+
+// copyOrFail puts a secret on the clipboard, and says so.
+func (a *app) copyOrFail(ctx context.Context, s secret.Secret) error {
+	mode, err := a.settings.ClipboardMode()
+	if err != nil {
+		return err
+	}
 	o := terminal.CopyOptions{Mode: mode, ClearAfter: a.settings.ClipboardTimeout(), Env: a.env}
 	if tty, err := terminal.Open(); err == nil {
 		defer tty.Close()
 		o.TTY = tty
 	}
 	done, err := terminal.Copy(ctx, s.Reveal(), o)
-	if err != nil {
-		a.say("not on the clipboard: %v", err)
-		return
-	}
-	if text := done.String(); text != "" {
+	if text := done.String(); err == nil && text != "" {
 		a.say("%s", text)
 	}
+	return err
 }
 
 // showAccessToken writes an access token the way [app.showSecret] writes an

@@ -1,6 +1,7 @@
 // Package wallet keeps what a person's own machine remembers: the contexts in
-// which they work, and the credentials that go with them. It does not know what
-// a credential is good for, nor how a server is spoken to.
+// which they work, the credentials that go with them, and refresh tokens that
+// they have saved. It does not know what a credential is good for, nor how a
+// server is spoken to.
 //
 // Contexts stand in contexts.yaml. A credential is in the keyring of the
 // operating system or, where none answers, in credentials.yaml beside it; each
@@ -85,6 +86,7 @@ type Options struct {
 // with a Wallet for one goroutine.
 type Wallet struct {
 	contexts document
+	saved    document
 	vault    vault
 }
 
@@ -95,6 +97,7 @@ type Wallet struct {
 func New(o Options) *Wallet {
 	return &Wallet{
 		contexts: document{path: filepath.Join(o.Folder, "contexts.yaml")},
+		saved:    document{path: filepath.Join(o.Folder, "saved.yaml")},
 		vault:    vault{file: document{path: filepath.Join(o.Folder, "credentials.yaml"), secret: true}, note: o.Note},
 	}
 }

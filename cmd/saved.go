@@ -1,0 +1,96 @@
+package cmd
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// place is where the tokens are, as saved ones are known by: the URL of the
+// server, or of the file.
+func (a *app) place() (string, error) {
+	t, err := a.target()
+	if err != nil {
+		return "", err
+	}
+	if t.server != "" {
+		return t.server, nil
+	}
+	path, err := storePath(t.store)
+	return "bolt://" + path, err
+}
+
+// savedToken is the refresh token that this machine keeps under a name.
+func (a *app) savedToken(ctx context.Context, name string) (secret.Secret, error) {
+	if err := token.CheckName("saved token", name); err != nil {
+		return secret.Secret{}, err
+	}
+	place, err := a.place()
+	if err != nil {
+		return secret.Secret{}, err
+	}
+	w, err := a.wallet()
+	if err != nil {
+		return secret.Secret{}, err
+	}
+	return w.Saved(ctx, place, name)
+}
+
+// save keeps a refresh token under its name, in the place of one that is kept.
+func (a *app) save(ctx context.Context, name string, s secret.Secret) error {
+	place, err := a.place()
+	if err != nil {
+		return err
+	}
+	w, err := a.wallet()
+	if err != nil {
+		return err
+	}
+	return w.Save(ctx, place, name, s)
+}
+
+// redeemSaved exchanges a saved refresh token. Where the connection rotates, the
+// new one is saved before anything else is done: if that fails, or the process
+// ends before it, the old one gets the same answer again for a moment.
+func (a *app) redeemSaved(ctx context.Context, name string, x authority.Exchange) (access authority.AccessToken, err error) {
+	if x.RefreshToken, err = a.savedToken(ctx, name); err != nil {
+		return access, err
+	}
+	s, err := a.existing(ctx)
+	if err != nil {
+		return access, err
+	}
+	if access, err = s.Exchange(ctx, x); err != nil || access.RefreshToken.IsZero() {
+		return access, err
+	}
+	if err := a.save(context.WithoutCancel(ctx), name, access.RefreshToken); err != nil {
+		return access, token.Errorf(token.ErrCannotTell, "the refresh token %q was rotated, and the new one could not be saved: %w", name, err).
+			WithHint("do it again at once: the old one gets the same new one for a moment")
+	}
+	return access, nil
+}
+
+// completeSaved offers the saved refresh tokens.
+func (a *app) completeSaved(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	place, err := a.placeForCompletion()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	w, err := a.wallet()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, _ := w.SavedNames(place) // completion never fails
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) placeForCompletion() (string, error) {
+	if err := a.settings.load(); err != nil {
+		return "", err
+	}
+	return a.place()
+}

@@ -1,0 +1,108 @@
+package wallet
+
+import (
+	"context"
+	"slices"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// savedToken is a refresh token that is kept for its user: its name where it was
+// made, and that place.
+type savedToken struct {
+	Name  string `yaml:"name"`
+	Place string `yaml:"place"` // the URL of a server or a store
+	Token Ref    `yaml:"token"`
+}
+
+// saved is the file saved.yaml.
+type saved struct {
+	List []savedToken `yaml:"tokens"`
+}
+
+func (s *saved) check() error {
+	for i, t := range s.List {
+		if err := token.CheckName("saved token", t.Name); err != nil {
+			return err
+		}
+		if s.find(t.Place, t.Name) != i {
+			return token.Errorf(token.ErrUsage, "there are two saved tokens %q of %s", t.Name, t.Place)
+		}
+		if err := t.Token.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *saved) find(place, name string) int {
+	return slices.IndexFunc(s.List, func(t savedToken) bool { return t.Place == place && t.Name == name })
+}
+
+func errNotSaved(place, name string) error {
+	return token.Errorf(token.ErrNotFound, "no refresh token %q of %s is saved here", name, place).
+		WithHint("tokenctl generate refresh %s --save makes one", name)
+}
+
+// Save keeps a refresh token under its name and the place where it was made, in
+// the place of one that is kept already: whoever reads meanwhile has the old one
+// or the new one.
+func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret) error {
+	if err := token.CheckName("saved token", name); err != nil {
+		return err
+	}
+	fresh, err := w.vault.put(ctx, s)
+	if err != nil {
+		return err
+	}
+	var all saved
+	unused := fresh
+	err = w.saved.change(ctx, &all, func() error {
+		if i := all.find(place, name); i >= 0 {
+			unused, all.List[i].Token = all.List[i].Token, fresh
+		} else {
+			unused = ""
+			all.List = append(all.List, savedToken{Name: name, Place: place, Token: fresh})
+		}
+		return nil
+	})
+	if err != nil {
+		unused = fresh
+	}
+	// Nothing names it. One that lies in a keyring out of reach stays there.
+	_ = w.vault.drop(context.WithoutCancel(ctx), unused)
+	return err
+}
+
+// Saved returns the refresh token of a name, token.ErrNotFound if there is none.
+func (w *Wallet) Saved(ctx context.Context, place, name string) (secret.Secret, error) {
+	var all saved
+	if err := w.saved.read(&all); err != nil {
+		return secret.Secret{}, err
+	}
+	i := all.find(place, name)
+	if i < 0 {
+		return secret.Secret{}, errNotSaved(place, name)
+	}
+	s, err := w.vault.get(ctx, all.List[i].Token)
+	if err != nil {
+		return s, token.Errorf(token.ErrCannotTell, "the saved refresh token %q: %w", name, err)
+	}
+	return s, nil
+}
+
+// SavedNames are the names of the refresh tokens that are kept of a place.
+func (w *Wallet) SavedNames(place string) (names []string, err error) {
+	var all saved
+	if err := w.saved.read(&all); err != nil {
+		return nil, err
+	}
+	for _, t := range all.List {
+		if t.Place == place {
+			names = append(names, t.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}

@@ -1,0 +1,40 @@
+package wallet_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// A saved token goes by its name and place, and another takes its place whole.
+func TestWalletSaved(t *testing.T) {
+	folder := t.TempDir() + "/tokenctl"
+	w := open(t, folder, nil)
+	const here, there = "bolt:///here.db", "https://there.example.org"
+	if _, err := w.Saved(t.Context(), here, "ci"); !errors.Is(err, token.ErrNotFound) {
+		t.Errorf("nothing is saved yet: %v", err)
+	}
+	for _, s := range []struct{ place, name, text string }{{here, "ci", "one"}, {there, "ci", "two"}, {here, "a", "three"}, {here, "ci", "four"}} {
+		if err := w.Save(t.Context(), s.place, s.name, secret.FromText(s.text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w = open(t, folder, nil)
+	for _, s := range []struct{ place, name, text string }{{here, "ci", "four"}, {there, "ci", "two"}, {here, "a", "three"}} {
+		got, err := w.Saved(t.Context(), s.place, s.name)
+		if err != nil || got.Reveal() != s.text {
+			t.Errorf("%s of %s is %q, %v", s.name, s.place, got.Reveal(), err)
+		}
+	}
+	names, err := w.SavedNames(here)
+	if diff := cmp.Diff([]string{"a", "ci"}, names); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if err := w.Save(t.Context(), here, "no name", secret.FromText("x")); !errors.Is(err, token.ErrUsage) {
+		t.Errorf("a name that is none: %v", err)
+	}
+}
