@@ -18,7 +18,7 @@ the token. Nothing is written to standard output.`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeSaved,
 		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.savedToken(c.Context(), args[0])
+			s, _, err := a.savedToken(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

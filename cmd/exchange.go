@@ -64,6 +64,9 @@ func runExchange(ctx context.Context, a *app, o *exchangeOptions) error {
 	if err := o.handover.check(a); err != nil {
 		return err
 	}
+	if err := checkReplaceable(o.rotated); err != nil {
+		return err
+	}
 	opts, err := a.renderOptions()
 	if err != nil {
 		return err
@@ -117,12 +120,14 @@ func (o *exchangeOptions) keepRotated(a *app, access authority.AccessToken) erro
 	if o.rotated != "" {
 		err := replaceFile(o.rotated, []byte(access.RefreshToken.Reveal()+"\n"))
 		if err != nil {
-			return fmt.Errorf("%w; the same refresh token gets the same answer again for a moment", err)
+			return fmt.Errorf("%w; within the connection's retry window the same refresh token gets the same answer again", err)
 		}
 		return nil
 	}
-	if f, err := a.settings.Format(); err == nil && (f == render.Table || f == render.Raw) && a.settings.JQ() == "" {
-		a.complain("warning: the refresh token was rotated, and this output has no place for the new one; do it again at once with -o json or --refresh-token-output FILE")
+	f, err := a.settings.Format()
+	if err == nil && (f == render.JSON || f == render.JSONL || f == render.YAML) && a.settings.JQ() == "" {
+		return nil
 	}
-	return nil
+	a.complain("warning: the refresh token was rotated, and nothing but -o json or --refresh-token-output FILE is sure to have the new one; within the connection's retry window the same again gives it")
+	return err
 }

@@ -102,7 +102,7 @@ no pasting.`,
 				return token.Errorf(token.ErrUsage, "--save needs a name to keep it under")
 			}
 			if save {
-				o.kept = func(issued authority.Issued) error { return a.save(c.Context(), spec.Name, issued.Secret) }
+				o.kept = func(issued authority.Issued) error { return a.save(c.Context(), spec.Name, issued.Secret, "") }
 			}
 			return runGenerate(c.Context(), a, &o, spec)
 		},

@@ -194,6 +194,21 @@ func toNewFile(path string, write func(io.Writer) error) error {
 	return err
 }
 
+// checkReplaceable says before anything is used up whether a file can be put
+// there.
+func checkReplaceable(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return token.Errorf(token.ErrUsage, "%s is no regular file", path)
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+		return token.Errorf(token.ErrUsage, "there is no folder %s", filepath.Dir(path))
+	}
+	return nil
+}
+
 // replaceFile puts a file that nobody else can read in the place of what is
 // there: either that or the whole new one is on the disk.
 func replaceFile(path string, text []byte) error {

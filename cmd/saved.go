@@ -8,6 +8,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
+	"github.com/tokenctl/tokenctl/pkg/wallet"
 )
 
 // place is where the tokens are, as saved ones are known by: the URL of the
@@ -25,23 +26,24 @@ func (a *app) place() (string, error) {
 }
 
 // savedToken is the refresh token that this machine keeps under a name.
-func (a *app) savedToken(ctx context.Context, name string) (secret.Secret, error) {
+func (a *app) savedToken(ctx context.Context, name string) (secret.Secret, wallet.Ref, error) {
 	if err := token.CheckName("saved token", name); err != nil {
-		return secret.Secret{}, err
+		return secret.Secret{}, "", err
 	}
 	place, err := a.place()
 	if err != nil {
-		return secret.Secret{}, err
+		return secret.Secret{}, "", err
 	}
 	w, err := a.wallet()
 	if err != nil {
-		return secret.Secret{}, err
+		return secret.Secret{}, "", err
 	}
 	return w.Saved(ctx, place, name)
 }
 
-// save keeps a refresh token under its name, in the place of one that is kept.
-func (a *app) save(ctx context.Context, name string, s secret.Secret) error {
+// save keeps a refresh token under its name, in the place of one that is kept; if
+// was is given, of that one alone.
+func (a *app) save(ctx context.Context, name string, s secret.Secret, was wallet.Ref) error {
 	place, err := a.place()
 	if err != nil {
 		return err
@@ -50,14 +52,15 @@ func (a *app) save(ctx context.Context, name string, s secret.Secret) error {
 	if err != nil {
 		return err
 	}
-	return w.Save(ctx, place, name, s)
+	return w.Save(ctx, place, name, s, was)
 }
 
 // redeemSaved exchanges a saved refresh token. Where the connection rotates, the
 // new one is saved before anything else is done: if that fails, or the process
 // ends before it, the old one gets the same answer again for a moment.
 func (a *app) redeemSaved(ctx context.Context, name string, x authority.Exchange) (access authority.AccessToken, err error) {
-	if x.RefreshToken, err = a.savedToken(ctx, name); err != nil {
+	var was wallet.Ref
+	if x.RefreshToken, was, err = a.savedToken(ctx, name); err != nil {
 		return access, err
 	}
 	s, err := a.existing(ctx)
@@ -67,7 +70,7 @@ func (a *app) redeemSaved(ctx context.Context, name string, x authority.Exchange
 	if access, err = s.Exchange(ctx, x); err != nil || access.RefreshToken.IsZero() {
 		return access, err
 	}
-	if err := a.save(context.WithoutCancel(ctx), name, access.RefreshToken); err != nil {
+	if err := a.save(context.WithoutCancel(ctx), name, access.RefreshToken, was); err != nil {
 		return access, token.Errorf(token.ErrCannotTell, "the refresh token %q was rotated, and the new one could not be saved: %w", name, err).
 			WithHint("do it again at once: the old one gets the same new one for a moment")
 	}

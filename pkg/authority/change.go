@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -130,7 +131,7 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 	if err != nil {
 		return Issued{}, err
 	}
-	m, err := s.material(ctx, shown.Kind, ref.ID, shown.Owner, shown.Service)
+	m, err := s.material(ctx, shown.Kind, ref.ID, shown.Owner, shown.Service, rand.Text())
 	if err != nil {
 		return Issued{}, err
 	}
@@ -160,7 +161,9 @@ func (s *session) Rotate(ctx context.Context, ref token.Ref, r Rotation) (Issued
 			undo := was.RotationState()
 			rec.Undo = &undo
 		}
-		rec.Family = nil
+		if rec.Kind == token.Refresh {
+			rec.Family = &token.Family{Tag: m.tag, Before: familyTag(&was)}
+		}
 		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, m.verifier, c.now
 		rec.PreviousUntil, rec.PreviousUntilUsed = c.now.Add(r.Grace.Truncate(time.Second)), r.UntilUsed
 		if r.UntilUsed && r.Grace == 0 {
@@ -264,6 +267,9 @@ func (s *session) TakeBack(ctx context.Context, ref token.Ref) error {
 		}
 		rec := was
 		rec.Verifier = was.Previous
+		if was.Family != nil {
+			rec.Family = &token.Family{Tag: was.Family.Before}
+		}
 		rec.SetRotationState(token.RotationState{})
 		if was.Undo != nil {
 			rec.SetRotationState(*was.Undo)
@@ -333,6 +339,10 @@ func (s *session) judgePasted(ctx context.Context, text secret.Secret) (token.ID
 		return v.of.record.ID, err
 	}
 	switch no.Reason {
+	case WrongSecret:
+		if s.usedUp(ctx, c) { // who has an old one of the family may end it
+			return c.id, nil
+		}
 	case TokenExpired, TokenSuspended, OwnerDisabled, OwnerGone, ServiceOff:
 		return no.Token, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/secret"
@@ -34,15 +35,12 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 		return AccessToken{}, &Refusal{Reason: WrongKind}
 	}
 	for {
-		v, err := s.judge(ctx, c)
+		v, err := s.judgeFamily(ctx, c, e.From)
 		if err != nil {
-			if again := s.usedAgain(ctx, c, err, e.From); again != nil {
-				err = again
-			}
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}
-		if v, err = s.judgeToday(ctx, v, func() (verdict, error) { return s.judge(ctx, c) }); err != nil {
+		if v, err = s.judgeToday(ctx, v, func() (verdict, error) { return s.judgeFamily(ctx, c, e.From) }); err != nil {
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}
@@ -96,11 +94,8 @@ func (s *session) redeem(ctx context.Context, v *verdict, c credential, roles []
 		})
 		switch {
 		case err != nil:
-		case v.previous && v.of.record.Family != nil && len(v.of.record.Family.Sealed) > 0:
-			var next []byte
-			if next, err = secret.OpenUnder(c.secret, sealedSuccessor, v.of.record.Family.Sealed); err == nil {
-				access.RefreshToken = secret.FromText(string(next))
-			}
+		case !v.successor.IsZero():
+			access.RefreshToken = v.successor
 		case conn.Rotate && !v.previous:
 			access, err = s.rotateFamily(ctx, v, c, roles, from)
 		}
@@ -138,18 +133,34 @@ func (s *session) sign(r store.Reader, v *verdict, roles []token.Role) (access A
 // sealedSuccessor separates what is sealed here from all else.
 const sealedSuccessor = "rotated refresh token"
 
-// spentKept is how many secrets of a family are known again.
-const spentKept = 32
+// retriesKept is how many secrets that were used up are good for a retry at once.
+const retriesKept = 64
+
+// family separates the tags of one token's secrets from all others, and those of
+// before a rotation by hand from those of after it.
+func family(id token.ID, tag string) secret.Use {
+	return secret.Use{Kind: "refresh family", ID: id, Name: tag}
+}
+
+func familyTag(rec *token.Record) string {
+	if rec.Family == nil {
+		return ""
+	}
+	return rec.Family.Tag
+}
 
 // rotateFamily puts a new secret in the place of the one that was shown, in the
 // transaction that signs: if anything fails nothing is used up, and of many at
-// once one rotates and the others get what it got.
+// once one rotates and the others get what it got. The token's revision stays:
+// a job that exchanges all the time keeps nobody from ending what they saw.
 func (s *session) rotateFamily(ctx context.Context, v *verdict, c credential, roles []token.Role, from string) (access AccessToken, err error) {
-	next := secret.New(secret.RefreshToken, c.id)
+	tag := familyTag(&v.of.record)
+	next := s.hasher.NewTagged(secret.RefreshToken, family(c.id, tag))
 	sealed, err := secret.SealUnder(c.secret, sealedSuccessor, []byte(next.Reveal()))
 	if err != nil {
 		return access, err
 	}
+	sealed = s.keys.Seal(sealedSuccessor, sealed, c.id[:]) // a stolen store and an old secret give no new one
 	verifier := s.hasher.Fast(use(c.kind, c.id), next)
 	owner := session{Local: s.Local, caller: Caller{Owner: v.of.record.Owner, Via: "token " + c.id.String(), From: from}}
 	err = owner.update(ctx, func(ch *change) (err error) {
@@ -161,79 +172,158 @@ func (s *session) rotateFamily(ctx context.Context, v *verdict, c credential, ro
 		if err != nil {
 			return err
 		}
+		if string(was.Verifier) != string(v.of.record.Verifier) || familyTag(&was) != tag {
+			return errChanged
+		}
 		rec := was
-		rec.Family = &token.Family{Sealed: sealed, Spent: spent(&was)}
-		rec.Previous, rec.Verifier, rec.RotatedAt = was.Verifier, verifier, ch.now
-		rec.PreviousUntil, rec.PreviousUntilUsed = ch.now.Add(conn.RetryWindow), false
-		return ch.put(&was, &rec, token.Other, "token.rotate", "", "by an exchange")
+		rec.Verifier, rec.RotatedAt, rec.LastChange, rec.Undo = verifier, ch.now, token.Other, nil
+		rec.Family = &token.Family{Tag: tag, Retries: retries(&was, ch.now)}
+		if conn.RetryWindow > 0 {
+			until := ch.now.Add(conn.RetryWindow + time.Second) // times are rounded down
+			rec.Family.Retries = append(rec.Family.Retries, token.Retry{Verifier: was.Verifier, Until: until, Sealed: sealed})
+		}
+		ch.noteToken("token.rotate", &rec, "", "by an exchange")
+		return store.PutToken(ch, &was, &rec)
 	})
 	access.RefreshToken = next
 	return access, err
 }
 
-// spent are the secrets of a token that an exchange has used up, with the
-// present one.
-func spent(rec *token.Record) []secret.Verifier {
-	var all []secret.Verifier
-	if rec.Family != nil {
-		all = rec.Family.Spent
+// retries are those of a token that are good still, and have room for one more.
+func retries(rec *token.Record, now time.Time) (left []token.Retry) {
+	if rec.Family == nil {
+		return nil
 	}
-	all = append(slices.Clone(all), rec.Verifier)
-	return all[max(0, len(all)-spentKept):]
+	for _, t := range rec.Family.Retries {
+		if now.Before(t.Until) {
+			left = append(left, t)
+		}
+	}
+	return left[max(0, len(left)-retriesKept+1):]
 }
 
-// usedAgain finds out whether a secret that was refused is one of the family
-// that was rotated away: it, or its successor, is in the wrong hands. The
-// connection says what follows.
-func (s *session) usedAgain(ctx context.Context, c credential, refused error, from string) error {
+// judgeFamily is judge of a refresh token that is exchanged. One that an exchange
+// has used up is good for a moment more, and gets what took its place. Later it
+// is in the wrong hands, or what took its place is: the connection says what
+// follows.
+func (s *session) judgeFamily(ctx context.Context, c credential, from string) (verdict, error) {
+	v, err := s.judge(ctx, c)
 	var no *Refusal
-	if !errors.As(refused, &no) || no.Reason != WrongSecret {
-		return nil
+	if !errors.As(err, &no) || no.Reason != WrongSecret {
+		return v, err
+	}
+	k, knownErr := s.known(ctx, c.id)
+	if errors.Is(knownErr, store.ErrNotFound) {
+		return v, err
+	}
+	if knownErr != nil {
+		return v, knownErr
+	}
+	if k.record.Family != nil {
+		for _, t := range k.record.Family.Retries {
+			if !s.now().Before(t.Until) {
+				continue
+			}
+			res, checkErr := s.check(ctx, c, t.Verifier)
+			if checkErr != nil {
+				return v, checkErr
+			}
+			if res.OK {
+				return s.judgeRetry(c, k, &t)
+			}
+		}
+	}
+	if !s.hasher.Tagged(family(c.id, familyTag(&k.record)), c.secret) {
+		return v, err
+	}
+	return v, s.reused(ctx, c.id, from)
+}
+
+// judgeRetry judges a secret that an exchange has used up a moment ago.
+func (s *session) judgeRetry(c credential, k *known, t *token.Retry) (v verdict, err error) {
+	v.of = k
+	if err := v.admit(s.now()); err != nil {
+		return v, err
+	}
+	sealed := t.Sealed
+	err = s.withKeys(func() (err error) {
+		sealed, err = s.keys.Unseal(sealedSuccessor, t.Sealed, c.id[:])
+		return err
+	})
+	var next []byte
+	if err == nil {
+		next, err = secret.OpenUnder(c.secret, sealedSuccessor, sealed)
+	}
+	if err != nil {
+		return v, token.Errorf(token.ErrCannotTell, "the refresh token that took this one's place cannot be read: %w", err)
+	}
+	v.successor = secret.FromText(string(next))
+	return v, nil
+}
+
+// usedUp says whether a secret was one of the token's until an exchange rotated
+// it away.
+func (s *session) usedUp(ctx context.Context, c credential) bool {
+	if c.kind != token.Refresh {
+		return false
 	}
 	k, err := s.known(ctx, c.id)
-	if err != nil || k.record.Family == nil {
-		return nil
-	}
-	ours := false
-	for _, v := range k.record.Family.Spent {
-		res, err := s.check(ctx, c, v)
-		if err != nil {
+	return err == nil && s.hasher.Tagged(family(c.id, familyTag(&k.record)), c.secret)
+}
+
+// reused refuses a secret that was used up, and does what the connection says.
+func (s *session) reused(ctx context.Context, id token.ID, from string) error {
+	refusal := &Refusal{Reason: TokenReused, Token: id}
+	var rec token.Record
+	reuse := token.ReuseOff
+	err := s.view(ctx, func(r store.Reader) (err error) {
+		if rec, err = store.GetToken(r, id); err != nil {
 			return err
 		}
-		ours = ours || res.OK
-	}
-	if !ours {
-		return nil
-	}
-	owner := session{Local: s.Local, caller: Caller{Via: "token endpoint", From: from}}
-	err = owner.update(ctx, func(ch *change) error {
-		rec, err := store.GetToken(ch, c.id)
-		if errors.Is(err, store.ErrNotFound) || err == nil && !rec.RevokedAt.IsZero() {
+		conn, err := store.Connections.Get(r, rec.Connection)
+		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		conn, err := store.Connections.Get(ch, rec.Connection)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		switch conn.Reuse {
-		case token.ReuseRevoke:
-			return ch.revoke(rec, reusedReason)
-		case token.ReuseAlert:
-			ch.noteToken("token.reuse", &rec, reusedReason, "")
-		}
-		return nil
+		reuse = conn.Reuse
+		return err
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		return refusal
+	}
 	if err != nil {
 		return err
 	}
-	return &Refusal{Reason: TokenReused, Token: c.id}
+	server := session{Local: s.Local, caller: Caller{Via: "token endpoint", From: from}}
+	switch {
+	case !rec.RevokedAt.IsZero():
+	case reuse == token.ReuseAlert && s.serving: // anybody with an old one can come as often as they like
+		s.noted.refusal(audit.Entry{Time: s.clock(), Action: tokenReused, Token: id, Owner: rec.Owner, Reason: reusedReason, Source: from}, true)
+	case reuse == token.ReuseAlert:
+		err = server.update(ctx, func(c *change) error {
+			c.noteToken(tokenReused, &rec, reusedReason, "")
+			return nil
+		})
+	case reuse == token.ReuseRevoke:
+		err = server.update(ctx, func(c *change) error {
+			now, err := store.GetToken(c, id)
+			if err != nil {
+				return noToken(err, id)
+			}
+			return c.revoke(now, reusedReason)
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return refusal
 }
 
-// reusedReason is why a family is revoked.
-const reusedReason = "a refresh token that was rotated away was used again"
+// tokenReused is the action in the audit log, and reusedReason why a family is
+// revoked.
+const (
+	tokenReused  = "token.reuse"
+	reusedReason = "a refresh token that was rotated away was used again"
+)
 
 // stillGood looks again at a token that was judged in an earlier transaction: a
 // revocation that was acknowledged meanwhile counts.

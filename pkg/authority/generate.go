@@ -29,7 +29,7 @@ func (s *session) Generate(ctx context.Context, spec token.Spec) (Issued, error)
 	}
 	// Made outside of the transaction, which may run again.
 	id := secret.NewID(s.now())
-	m, err := s.material(ctx, spec.Kind, id, spec.Owner, spec.Service)
+	m, err := s.material(ctx, spec.Kind, id, spec.Owner, spec.Service, "")
 	if err != nil {
 		return Issued{}, err
 	}

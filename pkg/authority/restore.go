@@ -189,7 +189,7 @@ func (s *session) keepTokens(ctx context.Context, present store.Store, rep *Rest
 			return err
 		}
 		// One that was made later, and lives, is not in the backup.
-		if missing && t.RevokedAt.IsZero() || !missing && was.Revision >= t.Revision {
+		if missing && t.RevokedAt.IsZero() || !missing && was.Revision >= t.Revision && !was.RotatedAt.Before(t.RotatedAt) {
 			continue
 		}
 		var now token.Record

@@ -24,16 +24,24 @@ const leastFast = 112
 type material struct {
 	plain    secret.Secret
 	verifier secret.Verifier
+	tag      string // of refresh tokens: their family's
 	// Of service tokens: what it was made by, and for whom.
 	service  token.ServiceConfig
 	entryID  string
 	prepared []provision.Made
 }
 
-// material makes a secret of a token of a kind, for the owner.
-func (s *session) material(ctx context.Context, kind token.Kind, id token.ID, o token.Owner, name string) (m material, err error) {
-	if kind != token.Service {
+// material makes a secret of a token of a kind, for the owner; name is that of
+// the service. tag begins another family of refresh tokens.
+func (s *session) material(ctx context.Context, kind token.Kind, id token.ID, o token.Owner, name, tag string) (m material, err error) {
+	switch kind {
+	case token.Refresh:
+		m.tag = tag
+		m.plain = s.hasher.NewTagged(form(kind), family(id, m.tag))
+	case token.User:
 		m.plain = secret.New(form(kind), id)
+	}
+	if kind != token.Service {
 		m.verifier = s.hasher.Fast(use(kind, id), m.plain)
 		return m, nil
 	}

@@ -70,7 +70,7 @@ const (
 
 // room is how many refusals go into the audit log one by one in half a minute,
 // for callers who are known of each. The rest is counted.
-var room = map[string]int{credentialRefused: 100, accessRefused: 10}
+var room = map[string]int{credentialRefused: 100, accessRefused: 10, tokenReused: 100}
 
 // callersKept and usesKept bound the memory. What is beyond is not noted.
 const (

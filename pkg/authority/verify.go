@@ -18,7 +18,9 @@ type verdict struct {
 	identity token.Identity
 	outdated bool // right, but hashed in a way that has been replaced
 	renewed  bool // the secret of the last rotation, not the one before
-	previous bool // the one before
+	previous bool // the one before, in its grace
+	// successor took the place of the secret, which an exchange has used up.
+	successor secret.Secret
 }
 
 // nobody is whom a verdict is of when no token is meant.
@@ -138,7 +140,7 @@ func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) 
 // judgeSecret checks secret, state and owner. The secret comes first: what
 // state a token is in is not for those who do not have it.
 func (l *Local) judgeSecret(ctx context.Context, c credential, v *verdict) error {
-	rec, a, now := &v.of.record, v.of.account, l.now()
+	rec, now := &v.of.record, l.now()
 	refuse := func(why Reason) error { return &Refusal{Reason: why, Token: rec.ID} }
 	if rec.Kind != c.kind {
 		l.hasher.Fast(use(c.kind, c.id), c.secret)
@@ -155,8 +157,15 @@ func (l *Local) judgeSecret(ctx context.Context, c credential, v *verdict) error
 	if !ok {
 		return refuse(WrongSecret)
 	}
+	return v.admit(now)
+}
+
+// admit checks state and owner of a token whose secret is right, and says whom it
+// stands for.
+func (v *verdict) admit(now time.Time) error {
+	rec, a := &v.of.record, v.of.account
 	if why := state(rec, a, now); why != "" {
-		return refuse(why)
+		return &Refusal{Reason: why, Token: rec.ID}
 	}
 	v.identity = token.Identity{
 		Kind: rec.Kind, ID: rec.ID, Owner: rec.Owner, Service: rec.Service,

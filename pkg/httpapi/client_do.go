@@ -28,6 +28,7 @@ type call struct {
 	public       bool   // needs no caller, so it gets no credential
 	changes      bool   // if no answer comes, it may have happened
 	once         bool   // creates something, and is made harmless to repeat
+	harmless     bool   // to repeat, as it is
 	long         bool   // reads the whole store
 	want         int    // the status of success; 0: 200
 	into         any    // nil: there is no body
@@ -51,13 +52,16 @@ func (c *Client) do(ctx context.Context, q call) error {
 			return token.Errorf(token.ErrUsage, "this cannot be asked: %w", err)
 		}
 	}
-	if !q.once {
+	if !q.once && !q.harmless {
 		_, err := c.try(ctx, q, body, "")
 		return c.told(q, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, tries*c.o.Timeout)
 	defer cancel()
-	key := rand.Text() // 130 bits
+	key := ""
+	if q.once {
+		key = rand.Text() // 130 bits
+	}
 	sent := false
 	for n := 1; ; n++ {
 		again, err := c.try(ctx, q, body, key)

@@ -9,7 +9,7 @@ import (
 )
 
 // tokenVersion is the newest version of a token's record.
-const tokenVersion = 2
+const tokenVersion = 3
 
 func tokenKey(id token.ID) Key { return NewKey(tableTokens).ID(id) }
 
@@ -27,7 +27,7 @@ const (
 	hasVerifier
 	hasUndo
 	hasReplaced // since version 2
-	hasFamily
+	hasFamily   // since version 3
 )
 
 func encodeToken(e *Encoder, r *token.Record) {
@@ -99,10 +99,13 @@ func encodeToken(e *Encoder, r *token.Record) {
 		encodeRotation(e, r.Replaced.Rotation)
 	}
 	if parts&hasFamily != 0 {
-		e.Bytes(r.Family.Sealed)
-		e.Uint(uint64(len(r.Family.Spent)))
-		for _, v := range r.Family.Spent {
-			e.Bytes(v)
+		e.String(r.Family.Tag)
+		e.String(r.Family.Before)
+		e.Uint(uint64(len(r.Family.Retries)))
+		for _, t := range r.Family.Retries {
+			e.Bytes(t.Verifier)
+			e.Time(t.Until)
+			e.Bytes(t.Sealed)
 		}
 	}
 }
@@ -176,9 +179,9 @@ func decodeToken(d *Decoder, r *token.Record) {
 		}
 	}
 	if parts&hasFamily != 0 {
-		f := token.Family{Sealed: d.Bytes()}
+		f := token.Family{Tag: d.String(), Before: d.String()}
 		for range min(d.Uint(), maxListed) {
-			f.Spent = append(f.Spent, d.Bytes())
+			f.Retries = append(f.Retries, token.Retry{Verifier: d.Bytes(), Until: d.Time(), Sealed: d.Bytes()})
 		}
 		if !d.brief {
 			r.Family = &f
@@ -308,9 +311,12 @@ func PutToken(w Writer, was, now *token.Record) error {
 	}
 	key := tokenKey(now.ID)
 	// Written in the oldest version that holds it, for older readers.
-	version := byte(tokenVersion)
-	if now.Replaced == nil && now.Family == nil {
-		version = 1
+	version := byte(1)
+	switch {
+	case now.Family != nil:
+		version = 3
+	case now.Replaced != nil:
+		version = 2
 	}
 	return w.Put(key, Marshal(key, version, func(e *Encoder) { encodeToken(e, now) }))
 }

@@ -126,13 +126,22 @@ type Record struct {
 	Revision uint64
 }
 
-// Family is what a rotated refresh token is known by later.
+// Family is the secrets of a refresh token that exchanges rotate.
 type Family struct {
-	// Sealed is the present secret, under a key derived from the one before: who
-	// has that, and lost the answer, gets the same again.
+	// Tag is what all of them were tagged with: by it one that was used up is
+	// known again. A rotation by hand begins another; Before is the last one's.
+	Tag, Before string
+	// Retries are those that were used up of late.
+	Retries []Retry
+}
+
+// Retry is a secret that an exchange has used up, and whose answer may have been
+// lost.
+type Retry struct {
+	Verifier secret.Verifier
+	Until    time.Time
+	// Sealed is the secret that took its place: who has the old one gets it.
 	Sealed []byte
-	// Spent check the secrets before, the last ones only.
-	Spent []secret.Verifier
 }
 
 // Replaced is what makes a tombstone the token again that it was.

@@ -47,8 +47,9 @@ func errNotSaved(place, name string) error {
 
 // Save keeps a refresh token under its name and the place where it was made, in
 // the place of one that is kept already: whoever reads meanwhile has the old one
-// or the new one.
-func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret) error {
+// or the new one. With was, which Saved gave, it does so only if that is still
+// the one that is kept: another process may have been here with a newer one.
+func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret, was Ref) error {
 	if err := token.CheckName("saved token", name); err != nil {
 		return err
 	}
@@ -59,11 +60,14 @@ func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret) 
 	var all saved
 	unused := fresh
 	err = w.saved.change(ctx, &all, func() error {
-		if i := all.find(place, name); i >= 0 {
-			unused, all.List[i].Token = all.List[i].Token, fresh
-		} else {
+		switch i := all.find(place, name); {
+		case i < 0:
 			unused = ""
 			all.List = append(all.List, savedToken{Name: name, Place: place, Token: fresh})
+		case was != "" && all.List[i].Token != was:
+			unused = fresh
+		default:
+			unused, all.List[i].Token = all.List[i].Token, fresh
 		}
 		return nil
 	})
@@ -75,21 +79,23 @@ func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret) 
 	return err
 }
 
-// Saved returns the refresh token of a name, token.ErrNotFound if there is none.
-func (w *Wallet) Saved(ctx context.Context, place, name string) (secret.Secret, error) {
+// Saved returns the refresh token of a name, and where it lies; token.ErrNotFound
+// if there is none.
+func (w *Wallet) Saved(ctx context.Context, place, name string) (secret.Secret, Ref, error) {
 	var all saved
 	if err := w.saved.read(&all); err != nil {
-		return secret.Secret{}, err
+		return secret.Secret{}, "", err
 	}
 	i := all.find(place, name)
 	if i < 0 {
-		return secret.Secret{}, errNotSaved(place, name)
+		return secret.Secret{}, "", errNotSaved(place, name)
 	}
-	s, err := w.vault.get(ctx, all.List[i].Token)
+	at := all.List[i].Token
+	s, err := w.vault.get(ctx, at)
 	if err != nil {
-		return s, token.Errorf(token.ErrCannotTell, "the saved refresh token %q: %w", name, err)
+		return s, at, token.Errorf(token.ErrCannotTell, "the saved refresh token %q: %w", name, err)
 	}
-	return s, nil
+	return s, at, nil
 }
 
 // SavedNames are the names of the refresh tokens that are kept of a place.

@@ -15,26 +15,37 @@ func TestWalletSaved(t *testing.T) {
 	folder := t.TempDir() + "/tokenctl"
 	w := open(t, folder, nil)
 	const here, there = "bolt:///here.db", "https://there.example.org"
-	if _, err := w.Saved(t.Context(), here, "ci"); !errors.Is(err, token.ErrNotFound) {
+	if _, _, err := w.Saved(t.Context(), here, "ci"); !errors.Is(err, token.ErrNotFound) {
 		t.Errorf("nothing is saved yet: %v", err)
 	}
 	for _, s := range []struct{ place, name, text string }{{here, "ci", "one"}, {there, "ci", "two"}, {here, "a", "three"}, {here, "ci", "four"}} {
-		if err := w.Save(t.Context(), s.place, s.name, secret.FromText(s.text)); err != nil {
+		if err := w.Save(t.Context(), s.place, s.name, secret.FromText(s.text), ""); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w = open(t, folder, nil)
 	for _, s := range []struct{ place, name, text string }{{here, "ci", "four"}, {there, "ci", "two"}, {here, "a", "three"}} {
-		got, err := w.Saved(t.Context(), s.place, s.name)
+		got, _, err := w.Saved(t.Context(), s.place, s.name)
 		if err != nil || got.Reveal() != s.text {
 			t.Errorf("%s of %s is %q, %v", s.name, s.place, got.Reveal(), err)
 		}
+	}
+	// Who comes late with an older one does not take the place of a newer.
+	_, was, err := w.Saved(t.Context(), here, "ci")
+	if err == nil {
+		err = w.Save(t.Context(), here, "ci", secret.FromText("five"), was)
+	}
+	if err == nil {
+		err = w.Save(t.Context(), here, "ci", secret.FromText("late"), was)
+	}
+	if got, _, savedErr := w.Saved(t.Context(), here, "ci"); err != nil || savedErr != nil || got.Reveal() != "five" {
+		t.Errorf("it is %q: %v, %v", got.Reveal(), err, savedErr)
 	}
 	names, err := w.SavedNames(here)
 	if diff := cmp.Diff([]string{"a", "ci"}, names); diff != "" || err != nil {
 		t.Errorf("%v\n%s", err, diff)
 	}
-	if err := w.Save(t.Context(), here, "no name", secret.FromText("x")); !errors.Is(err, token.ErrUsage) {
+	if err := w.Save(t.Context(), here, "no name", secret.FromText("x"), ""); !errors.Is(err, token.ErrUsage) {
 		t.Errorf("a name that is none: %v", err)
 	}
 }

