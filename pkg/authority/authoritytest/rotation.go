@@ -76,8 +76,7 @@ func reuse(w *world) {
 		third, err := w.redeem(second.RefreshToken)
 		w.must(err)
 		w.wait(31 * time.Second)
-		var log []string
-		log = w.changes(func() {
+		log := w.changes(func() {
 			_, err = w.redeem(first.Secret)
 			w.fails(err, token.ErrRefused)
 		})
