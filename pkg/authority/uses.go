@@ -63,7 +63,8 @@ func (l *Local) writeUse(ctx context.Context, k *known, outdated, arrived bool, 
 					return err
 				}
 			}
-			if outdated {
+			// An exchange that rotates leaves the revision, and another secret.
+			if outdated && string(was.Verifier) == string(k.record.Verifier) {
 				rec.Verifier = fresh
 			}
 			if err := store.PutToken(w, &was, &rec); err != nil {

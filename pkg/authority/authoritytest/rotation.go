@@ -19,16 +19,25 @@ var rotation = []rule{
 	{"The family is known again after many rotations, and an old one may end it", longFamily},
 	{"Rotation by hand and by exchanges leave each other alone", rotatesByHand},
 	{"Exchanges keep nobody from ending what they saw", endsWhatWasSeen},
+	{"With a newer key in the key file the new one stays the one that is good", rotatesWithANewKey},
+	{"Whatever has ended the family, or holds it up, counts within the window too", endsInTheWindow},
+	{"An old one is no credential; who has it may end the family", oldOneElsewhere},
 }
 
-// family makes a connection that rotates and a refresh token of it.
-func (w *world) family(reuse token.Reuse) authority.Issued {
+// rotating makes a connection that rotates, and says its name.
+func (w *world) rotating(reuse token.Reuse) string {
 	w.Helper()
 	c := token.NewConnection("rotating-" + string(reuse))
 	c.Rotate, c.Reuse = true, reuse
 	_, err := w.root.AddConnection(background, c)
 	w.must(err)
-	return w.generate(w.root, token.Spec{Kind: token.Refresh, Connection: c.Name, Name: "family-" + string(reuse)})
+	return c.Name
+}
+
+// family makes a connection that rotates and a refresh token of it.
+func (w *world) family(reuse token.Reuse) authority.Issued {
+	w.Helper()
+	return w.generate(w.root, token.Spec{Kind: token.Refresh, Connection: w.rotating(reuse), Name: "family-" + string(reuse)})
 }
 
 func (w *world) redeem(s secret.Secret) (authority.AccessToken, error) {
@@ -226,4 +235,82 @@ func endsWhatWasSeen(w *world) {
 		_, err := w.redeem(s)
 		w.fails(err, token.ErrRefused)
 	}
+}
+
+func rotatesWithANewKey(w *world) {
+	first := w.family(token.ReuseOff)
+	_, err := w.root.RotateKeyFile(background)
+	w.must(err)
+	second, err := w.redeem(first.Secret)
+	w.must(err)
+	w.accepts(second.RefreshToken)
+	w.refuses(first.Secret, authority.WrongSecret)
+	w.wait(time.Minute)
+	third, err := w.redeem(second.RefreshToken)
+	w.must(err)
+	if third.RefreshToken.IsZero() {
+		w.Error("it is not rotated")
+	}
+	_, err = w.redeem(first.Secret)
+	w.fails(err, token.ErrRefused)
+}
+
+func endsInTheWindow(w *world) {
+	connection := w.rotating(token.ReuseRevoke)
+	for what, c := range map[string]struct {
+		owner string
+		end   func(authority.Issued)
+		mend  func(authority.Issued) // nil: it has ended
+	}{
+		"it is revoked":     {"alice", func(i authority.Issued) { w.must(w.root.Revoke(background, refs(i), "")) }, nil},
+		"it is deleted":     {"alice", func(i authority.Issued) { w.must(w.root.Delete(background, refs(i))) }, nil},
+		"it expires":        {"alice", func(authority.Issued) { w.wait(10 * time.Second) }, nil},
+		"its owner is gone": {"bob", func(authority.Issued) { w.must(w.root.DeleteAccount(background, local("bob"))) }, nil},
+		"it is suspended": {
+			"alice",
+			func(i authority.Issued) { w.must(w.root.Suspend(background, refs(i), time.Time{})) },
+			func(i authority.Issued) { w.must(w.root.Resume(background, refs(i))) },
+		},
+		"its owner is disabled": {
+			"alice",
+			func(authority.Issued) { w.disable("alice") },
+			func(authority.Issued) { w.setAccount("alice", func(a *token.Account) { a.Disabled = false }) },
+		},
+	} {
+		first := w.generate(w.root, token.Spec{Kind: token.Refresh, Owner: local(c.owner), Connection: connection, Lifetime: 10 * time.Second})
+		second, err := w.redeem(first.Secret)
+		w.must(err)
+		c.end(first)
+		for _, s := range []secret.Secret{first.Secret, second.RefreshToken} {
+			if got, err := w.redeem(s); !errors.Is(err, token.ErrRefused) || !got.RefreshToken.IsZero() {
+				w.Errorf("%s: %+v, %v", what, got, err)
+			}
+		}
+		if c.mend == nil {
+			continue
+		}
+		c.mend(first)
+		again, err := w.redeem(first.Secret)
+		if err != nil || !again.RefreshToken.Equal(second.RefreshToken) {
+			w.Errorf("%s, and no longer: %v", what, err)
+		}
+		w.accepts(second.RefreshToken)
+	}
+}
+
+func oldOneElsewhere(w *world) {
+	first := w.family(token.ReuseRevoke)
+	second, err := w.redeem(first.Secret)
+	w.must(err)
+	// An exchange may be tried again; nothing else takes the old one.
+	w.unchanged("the old one is verified", func() { w.refuses(first.Secret, authority.WrongSecret) })
+	w.wait(time.Minute)
+	w.unchanged("and once more after the window", func() { w.refuses(first.Secret, authority.WrongSecret) })
+	w.accepts(second.RefreshToken)
+	t, err := w.root.RevokeSecret(background, first.Secret, "found")
+	if err != nil || t.ID != first.Token.ID || t.Status != token.Revoked {
+		w.Errorf("it ends %+v, %v", t, err)
+	}
+	w.refuses(second.RefreshToken, authority.TokenRevoked)
+	w.refuses(second.Text, authority.TokenRevoked)
 }
