@@ -62,11 +62,7 @@ func explain(e *Explanation, v *verdict) string {
 		}
 		return fmt.Sprintf("the token expired on %s", at(rec.ExpiresAt))
 	case TokenRevoked:
-		why := ""
-		if rec.RevokedReason != "" {
-			why = ": " + rec.RevokedReason
-		}
-		return fmt.Sprintf("the token was revoked on %s by %s%s", at(rec.RevokedAt), rec.RevokedBy, why)
+		return fmt.Sprintf("the token was revoked on %s%s", at(rec.RevokedAt), revoked(rec))
 	case TokenSuspended:
 		if rec.SuspendedUntil.IsZero() {
 			return fmt.Sprintf("the token is suspended since %s, until it is resumed", at(rec.SuspendedAt))
@@ -86,4 +82,19 @@ func explain(e *Explanation, v *verdict) string {
 		return "the connection of the access token is gone"
 	}
 	return string(e.Reason)
+}
+
+// revoked says by whom a token was revoked, and why. Who hands in a credential
+// has no name.
+func revoked(rec *token.Record) (text string) {
+	switch {
+	case !rec.RevokedBy.IsZero():
+		text = " by " + rec.RevokedBy.String()
+	case rec.RevokedReason == reusedReason:
+		text = " by the server itself"
+	}
+	if rec.RevokedReason != "" {
+		text += ": " + rec.RevokedReason
+	}
+	return text
 }

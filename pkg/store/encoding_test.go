@@ -207,7 +207,7 @@ func TestMovedValueIsNoticed(t *testing.T) {
 
 func TestNewerVersionIsRefused(t *testing.T) {
 	for _, k := range kinds {
-		for _, version := range []byte{0, 3, 255} {
+		for _, version := range []byte{0, 4, 255} {
 			value := store.Marshal(k.sample("a"), version, func(*store.Encoder) {})
 			if v, err := k.readFrom(t, k.put(t, "a", value), "a"); !errors.Is(err, store.ErrNewer) || !errors.Is(err, token.ErrCannotTell) {
 				t.Errorf("version %d of %s is read as %+v, %v", version, k.name, v, err)
