@@ -245,11 +245,7 @@ func (s *session) judgeRetry(c credential, k *known, t *token.Retry) (v verdict,
 	if err := v.admit(s.now()); err != nil {
 		return v, err
 	}
-	sealed := t.Sealed
-	err = s.withKeys(func() (err error) {
-		sealed, err = s.keys.Unseal(sealedSuccessor, t.Sealed, c.id[:])
-		return err
-	})
+	sealed, err := s.unsealSuccessor(c.id, t)
 	var next []byte
 	if err == nil {
 		next, err = secret.OpenUnder(c.secret, sealedSuccessor, sealed)
@@ -259,6 +255,16 @@ func (s *session) judgeRetry(c credential, k *known, t *token.Retry) (v verdict,
 	}
 	v.successor = secret.FromText(string(next))
 	return v, nil
+}
+
+// unsealSuccessor opens the outer seal, which is the store's; the inner one is
+// under the secret that was used up.
+func (s *session) unsealSuccessor(id token.ID, t *token.Retry) (sealed []byte, err error) {
+	err = s.withKeys(func() (err error) {
+		sealed, err = s.keys.Unseal(sealedSuccessor, t.Sealed, id[:])
+		return err
+	})
+	return sealed, err
 }
 
 // usedUp says whether a secret was one of the token's until an exchange rotated

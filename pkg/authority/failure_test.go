@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,55 @@ func TestDamagedRecords(t *testing.T) {
 func verify(s authority.Verifier, text secret.Secret) error {
 	_, err := s.Verify(background, authority.Presented{Credential: text})
 	return err
+}
+
+// What exchanges leave of a token that they rotate is looked at as the token is.
+func TestCheckOfFamily(t *testing.T) {
+	type family = token.Family
+	for what, damage := range map[string]func(*token.Record, *family){
+		"":                            func(*token.Record, *family) {},
+		"of a user token":             func(r *token.Record, _ *family) { r.Kind, r.Name = token.User, "" },
+		"too many":                    func(_ *token.Record, f *family) { f.Retries = slices.Repeat(f.Retries, 65) },
+		"as many as are kept":         func(_ *token.Record, f *family) { f.Retries = slices.Repeat(f.Retries, 64) },
+		"no verifier":                 func(_ *token.Record, f *family) { f.Retries[0].Verifier = nil },
+		"a verifier that is none":     func(_ *token.Record, f *family) { f.Retries[0].Verifier = secret.Verifier("x") },
+		"a key that is not there":     func(_ *token.Record, f *family) { f.Retries[0].Verifier[1] = 9 },
+		"no end":                      func(_ *token.Record, f *family) { f.Retries[0].Until = time.Time{} },
+		"no successor":                func(_ *token.Record, f *family) { f.Retries[0].Sealed = nil },
+		"a successor that is changed": func(_ *token.Record, f *family) { f.Retries[0].Sealed[20] ^= 1 },
+		"another one's successor":     func(r *token.Record, _ *family) { r.ID[9] ^= 1 },
+	} {
+		s := memory.New()
+		root := over(s, keyfile.New(start))
+		i := generate(t, root, token.Spec{Kind: token.Refresh, Connection: rotating(t, root)})
+		_, err := root.Exchange(background, authority.Exchange{RefreshToken: i.Secret})
+		must(t, err)
+		must(t, s.Update(background, func(w store.Writer) error {
+			rec, err := store.GetToken(w, i.Token.ID)
+			if err == nil {
+				err = store.DeleteToken(w, &rec)
+			}
+			if err != nil {
+				return err
+			}
+			damage(&rec, rec.Family)
+			return store.PutToken(w, nil, &rec)
+		}))
+		rep, err := root.Check(background, true)
+		if good := what == "" || what == "as many as are kept"; err != nil || len(rep.Problems) == 0 != good {
+			t.Errorf("%s: %q, %v", what, rep.Problems, err)
+		}
+	}
+}
+
+// rotating makes a connection that rotates, and says its name.
+func rotating(t testing.TB, s authority.Service) string {
+	t.Helper()
+	c := token.NewConnection("rotating")
+	c.Rotate = true
+	_, err := s.AddConnection(background, c)
+	must(t, err)
+	return c.Name
 }
 
 // A store that is damaged all over gives a report that can be read.

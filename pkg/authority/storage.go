@@ -12,6 +12,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/provision"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -103,16 +104,56 @@ func (s *session) Check(ctx context.Context, deep bool) (CheckReport, error) {
 	return rep, nil
 }
 
-// checkRecord sees to it that a token could be verified: the key of its
-// verifier is in the key file.
+// checkRecord sees to it that a token could be verified, and what an exchange
+// has used up of it.
 func (s *session) checkRecord(rec *token.Record) error {
+	if err := s.checkFamily(rec); err != nil {
+		return err
+	}
 	if len(rec.Verifier) == 0 {
 		if rec.RevokedAt.IsZero() {
 			return errors.New("it has no verifier and is not revoked")
 		}
 		return nil
 	}
-	number, err := rec.Verifier.KeyNumber()
+	return s.checkVerifier(rec.Verifier)
+}
+
+// checkFamily sees to it that the retry of an exchange would get what it was
+// promised.
+func (s *session) checkFamily(rec *token.Record) error {
+	switch {
+	case rec.Family == nil:
+		return nil
+	case rec.Kind != token.Refresh:
+		return fmt.Errorf("it has secrets that exchanges rotate, and is a %s token", rec.Kind)
+	case len(rec.Family.Retries) > retriesKept:
+		return fmt.Errorf("it keeps %d secrets for a retry, over %d", len(rec.Family.Retries), retriesKept)
+	}
+	for i := range rec.Family.Retries {
+		if err := s.checkRetry(rec.ID, &rec.Family.Retries[i]); err != nil {
+			return fmt.Errorf("a secret that is kept for a retry: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *session) checkRetry(id token.ID, t *token.Retry) error {
+	if t.Until.IsZero() {
+		return errors.New("nothing says until when it is good")
+	}
+	if err := s.checkVerifier(t.Verifier); err != nil {
+		return err
+	}
+	if _, err := s.unsealSuccessor(id, t); err != nil {
+		return fmt.Errorf("what took its place: %w", err)
+	}
+	return nil
+}
+
+// checkVerifier sees to it that the key of a verifier is in the key file.
+func (s *session) checkVerifier(v secret.Verifier) error {
+	number, err := v.KeyNumber()
 	if err != nil {
 		return err
 	}

@@ -216,6 +216,15 @@ var someRecord = rapid.Custom(func(t *rapid.T) token.Record {
 			PreviousUntil: someTime.Draw(t, "grace before"), PreviousUntilUsed: rapid.Bool().Draw(t, "used before"),
 		}
 	}
+	if rapid.Bool().Draw(t, "with replaced") {
+		r.Replaced = &token.Replaced{ID: someID.Draw(t, "replaced"), Verifier: someBytes.Draw(t, "verifier of the replaced")}
+	}
+	if rapid.Bool().Draw(t, "with family") {
+		r.Family = &token.Family{Tag: someText.Draw(t, "tag"), Before: someText.Draw(t, "tag before")}
+		for range rapid.IntRange(0, 4).Draw(t, "retries") {
+			r.Family.Retries = append(r.Family.Retries, token.Retry{Verifier: someBytes.Draw(t, "used up"), Until: someTime.Draw(t, "window"), Sealed: someBytes.Draw(t, "sealed")})
+		}
+	}
 	// What goes with a suspension, revocation or rotation is only there with it.
 	if !r.SuspendedAt.IsZero() {
 		r.SuspendedUntil = someTime.Draw(t, "until")

@@ -179,14 +179,24 @@ func decodeToken(d *Decoder, r *token.Record) {
 		}
 	}
 	if parts&hasFamily != 0 {
-		f := token.Family{Tag: d.String(), Before: d.String()}
-		for range min(d.Uint(), maxListed) {
-			f.Retries = append(f.Retries, token.Retry{Verifier: d.Bytes(), Until: d.Time(), Sealed: d.Bytes()})
-		}
+		f := token.Family{Tag: d.String(), Before: d.String(), Retries: decodeRetries(d)}
 		if !d.brief {
 			r.Family = &f
 		}
 	}
+}
+
+// decodeRetries reads what is three bytes each at least.
+func decodeRetries(d *Decoder) (list []token.Retry) {
+	n := d.Uint()
+	if n > uint64(len(d.rest)/3) {
+		d.fail("retries cut short")
+		return nil
+	}
+	for range n {
+		list = append(list, token.Retry{Verifier: d.Bytes(), Until: d.Time(), Sealed: d.Bytes()})
+	}
+	return list
 }
 
 // GetToken reads the record of an id, or fails with [ErrNotFound].

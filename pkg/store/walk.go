@@ -187,7 +187,7 @@ func (w *walk) ownerTokens(r Reader, o token.Owner) error {
 		if t.Record, err = GetToken(r, id); err != nil {
 			return err
 		}
-		t.Verifier, t.Previous, t.Undo = nil, nil, nil
+		t.Verifier, t.Previous, t.Undo, t.Replaced, t.Family = nil, nil, nil, nil, nil
 		u, err := GetUse(r, id)
 		if err != nil {
 			return err

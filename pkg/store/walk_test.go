@@ -37,6 +37,8 @@ func crowd(t *testing.T, s store.Store, o token.Owner, n int) []token.Token {
 		if i%5 == 0 {
 			rec.RotatedAt, rec.Previous, rec.PreviousUntil = rec.CreatedAt, rec.Verifier, at(5)
 			rec.Undo = &token.RotationState{RotatedAt: at(1), Previous: rec.Verifier}
+			rec.Replaced = &token.Replaced{ID: tokenID(at(1), i), Verifier: rec.Verifier}
+			rec.Family = &token.Family{Tag: "x", Retries: []token.Retry{{Verifier: rec.Verifier, Until: at(5), Sealed: []byte{1}}}}
 		}
 		all[i].Record = rec
 		if i%7 == 0 {
@@ -59,7 +61,7 @@ func crowd(t *testing.T, s store.Store, o token.Owner, n int) []token.Token {
 		})
 	}
 	for i := range all {
-		all[i].Verifier, all[i].Previous, all[i].Undo = nil, nil, nil
+		all[i].Verifier, all[i].Previous, all[i].Undo, all[i].Replaced, all[i].Family = nil, nil, nil, nil, nil
 	}
 	return all
 }
