@@ -26,9 +26,10 @@ func newAdminRestoreCommand(a *app) *cobra.Command {
 		Short: "Put a backup in the place of the store",
 		Long: `Put a backup in the place of the store in a local file, after it was verified to
 its end; serve must not be running. The key file has to be there: it is not in
-the backup. What was ended since the backup was taken stays ended, as far as
-the present store can be read and continues it. Where it does not, those tokens
-come back to life, and you are told.
+the backup. What was ended since the backup was taken stays ended, and
+connections rotate no less than now, as far as the present store can be read and
+continues it. Where it does not, those tokens come back to life, and you are
+told.
 
 Nothing is overwritten without a yes. The store is replaced in one moment.`,
 		Example: `  tokenctl admin restore /var/backups/tokens-monday

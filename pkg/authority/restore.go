@@ -42,7 +42,7 @@ type RestoreReport struct {
 // it writes. What was ended since the backup was taken stays ended, as far as
 // the present store tells: revoked and deleted tokens, secrets and signing keys
 // that were rotated, accounts that were disabled or deleted, roles that were
-// taken away.
+// taken away. And connections rotate no less than now.
 func Restore(ctx context.Context, o RestoreOptions) (rep RestoreReport, err error) {
 	if rep.Taken, err = copyBackup(ctx, o.Backup, nil); err != nil {
 		return rep, err
@@ -167,6 +167,9 @@ func (s *session) keepEndings(ctx context.Context, present store.Store, rep *Res
 	if err := s.keepServices(ctx, present, rep); err != nil {
 		return err
 	}
+	if err := s.keepRotation(ctx, present, rep); err != nil {
+		return err
+	}
 	// A signing key that was replaced since may have been replaced in haste.
 	return present.View(ctx, func(now store.Reader) error {
 		return s.store.Update(ctx, func(w store.Writer) error { return s.signer.CopyKeys(now, w) })
@@ -189,7 +192,7 @@ func (s *session) keepTokens(ctx context.Context, present store.Store, rep *Rest
 			return err
 		}
 		// One that was made later, and lives, is not in the backup.
-		if missing && t.RevokedAt.IsZero() || !missing && was.Revision >= t.Revision && !was.RotatedAt.Before(t.RotatedAt) {
+		if missing && t.RevokedAt.IsZero() {
 			continue
 		}
 		var now token.Record
@@ -199,6 +202,9 @@ func (s *session) keepTokens(ctx context.Context, present store.Store, rep *Rest
 		})
 		if err != nil {
 			return err
+		}
+		if !missing && !changedSince(&was, &now) {
+			continue
 		}
 		before := &was
 		if missing {
@@ -210,6 +216,12 @@ func (s *session) keepTokens(ctx context.Context, present store.Store, rep *Rest
 		}
 	}
 	return nil
+}
+
+// changedSince says whether a token is another than it was. An exchange that
+// rotates leaves the revision, and two of them may be in the same second.
+func changedSince(was, now *token.Record) bool {
+	return was.Revision < now.Revision || !now.RotatedAt.IsZero() && string(was.Verifier) != string(now.Verifier)
 }
 
 // keepDeleted makes a tombstone of a token that was deleted since.
@@ -295,6 +307,35 @@ func (s *session) keepServices(ctx context.Context, present store.Store, rep *Re
 		then.Revision = max(was.Revision, now.Revision) + 1
 		rep.Kept++
 		if err := s.store.Update(ctx, func(w store.Writer) error { return store.Services.Put(w, then) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepRotation has no connection rotate less than now: a refresh token that was
+// stolen would be good for as long as it lives again.
+func (s *session) keepRotation(ctx context.Context, present store.Store, rep *RestoreReport) error {
+	for was, err := range store.Connections.Pages(ctx, s.store) {
+		if err != nil {
+			return err
+		}
+		var now token.Connection
+		err := present.View(ctx, func(r store.Reader) (err error) {
+			now, err = store.Connections.Get(r, was.Name)
+			return err
+		})
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		then := was
+		then.RotateNoLess(&now)
+		if then.Rotate == was.Rotate && then.Reuse == was.Reuse && then.RetryWindow == was.RetryWindow {
+			continue
+		}
+		then.Revision = max(was.Revision, now.Revision) + 1
+		rep.Kept++
+		if err := s.store.Update(ctx, func(w store.Writer) error { return store.Connections.Put(w, then) }); err != nil {
 			return err
 		}
 	}

@@ -169,6 +169,71 @@ func TestRestoreAgain(t *testing.T) {
 	}
 }
 
+// A backup from before connections rotated, or were strict, does not make them
+// what they were.
+func TestRestoreKeepsRotation(t *testing.T) {
+	type rotation struct {
+		on     bool
+		reuse  token.Reuse
+		window time.Duration
+	}
+	cases := map[string]struct{ was, now, want rotation }{
+		"switched-on":  {rotation{false, token.ReuseOff, 0}, rotation{true, token.ReuseAlert, time.Minute}, rotation{true, token.ReuseAlert, time.Minute}},
+		"switched-off": {rotation{true, token.ReuseAlert, time.Minute}, rotation{false, token.ReuseRevoke, 0}, rotation{true, token.ReuseAlert, time.Minute}},
+		"stricter":     {rotation{true, token.ReuseAlert, time.Minute}, rotation{true, token.ReuseRevoke, time.Second}, rotation{true, token.ReuseRevoke, time.Second}},
+		"laxer":        {rotation{true, token.ReuseRevoke, time.Second}, rotation{true, token.ReuseOff, time.Minute}, rotation{true, token.ReuseRevoke, time.Second}},
+		"never":        {rotation{false, token.ReuseOff, 0}, rotation{false, token.ReuseRevoke, time.Minute}, rotation{false, token.ReuseOff, 0}},
+	}
+	p := newPast(t)
+	set := func(name string, r rotation, put func(token.Connection) error) {
+		c := token.NewConnection(name)
+		c.Rotate, c.Reuse, c.RetryWindow = r.on, r.reuse, r.window
+		must(t, put(c))
+	}
+	for name, c := range cases {
+		set(name, c.was, func(c token.Connection) error { _, err := p.root.AddConnection(t.Context(), c); return err })
+	}
+	var b bytes.Buffer
+	must(t, p.root.Backup(t.Context(), &b))
+	p.backup = b.Bytes()
+	for name, c := range cases {
+		set(name, c.now, func(c token.Connection) error { _, err := p.root.SetConnection(t.Context(), c); return err })
+	}
+	l, rep, err := p.restore(p.store)
+	must(t, err)
+	for name, c := range cases {
+		got, err := l.As(authority.Caller{Owner: owner("root"), FileOwner: true}).Connection(t.Context(), name)
+		if err != nil || (rotation{got.Rotate, got.Reuse, got.RetryWindow}) != c.want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	if rep.Kept != 2 {
+		t.Errorf("%d changes were kept", rep.Kept)
+	}
+}
+
+// What exchanges have rotated since is as they left it, though they were all in
+// one second.
+func TestRestoreKeepsWhatExchangesRotated(t *testing.T) {
+	p, now := newPast(t), time.Now()
+	p.local = authority.New(authority.Options{Store: p.store, Keys: p.keys, Now: func() time.Time { return now }})
+	p.root = p.local.As(authority.Caller{Owner: owner("root"), FileOwner: true})
+	first, err := p.root.Generate(t.Context(), token.Spec{Kind: token.Refresh, Connection: rotating(t, p.root)})
+	must(t, err)
+	second, err := p.root.Exchange(t.Context(), authority.Exchange{RefreshToken: first.Secret})
+	must(t, err)
+	var b bytes.Buffer
+	must(t, p.root.Backup(t.Context(), &b))
+	p.backup = b.Bytes()
+	third, err := p.root.Exchange(t.Context(), authority.Exchange{RefreshToken: second.RefreshToken})
+	must(t, err)
+	l, _, err := p.restore(p.store)
+	must(t, err)
+	if accepts(l, second.RefreshToken) || !accepts(l, third.RefreshToken) {
+		t.Error("the refresh token of before the backup is the good one")
+	}
+}
+
 // Without the present store, or beside another one, the backup comes back as it
 // was, and the report says so.
 func TestRestoreWithoutThePresent(t *testing.T) {

@@ -71,6 +71,23 @@ func ParseReuse(s string) (Reuse, error) {
 	return "", Errorf(ErrUsage, "unknown policy for reuse %q", s).WithHint("policies are off, alert and revoke")
 }
 
+// strictness puts the policies in order.
+var strictness = map[Reuse]int{ReuseOff: 0, ReuseAlert: 1, ReuseRevoke: 2}
+
+// RotateNoLess makes the connection rotate as strictly as another does at least.
+func (c *Connection) RotateNoLess(other *Connection) {
+	switch {
+	case !other.Rotate:
+	case !c.Rotate:
+		c.Rotate, c.Reuse, c.RetryWindow = true, other.Reuse, other.RetryWindow
+	default:
+		c.RetryWindow = min(c.RetryWindow, other.RetryWindow)
+		if strictness[other.Reuse] > strictness[c.Reuse] {
+			c.Reuse = other.Reuse
+		}
+	}
+}
+
 // maxRetryWindow bounds how long a rotated refresh token is good for a retry.
 const maxRetryWindow = 10 * time.Minute
 
