@@ -65,6 +65,76 @@ func TestOutcomeUnknown(t *testing.T) {
 	}
 }
 
+// torn is a store whose Updates do all and end with an error, made or not.
+type torn struct {
+	store.Store
+	made bool
+	err  error
+}
+
+func (s *torn) Update(ctx context.Context, fn func(store.Writer) error) error {
+	switch {
+	case s.err == nil:
+		return s.Store.Update(ctx, fn)
+	case s.made:
+		if err := s.Store.Update(ctx, fn); err != nil {
+			return err
+		}
+		return s.err
+	}
+	return s.Store.Update(ctx, func(w store.Writer) error {
+		if err := fn(w); err != nil {
+			return err
+		}
+		return s.err
+	})
+}
+
+// Whatever becomes of an exchange that rotates, the old refresh token gets an
+// answer afterwards, and that is the family's.
+func TestRotationThatFails(t *testing.T) {
+	full := token.Errorf(token.ErrCannotTell, "the disk is full")
+	unknown := fmt.Errorf("fsync: %w", store.ErrOutcomeUnknown)
+	for what, c := range map[string]torn{
+		"it is not made":                   {made: false, err: full},
+		"it is not made, and nobody knows": {made: false, err: unknown},
+		"it is made, and nobody knows":     {made: true, err: unknown},
+	} {
+		s := &torn{Store: memory.New(), made: c.made}
+		root := over(s, keyfile.New(start))
+		i := generate(t, root, token.Spec{Kind: token.Refresh, Connection: rotating(t, root)})
+		redeem := func(text secret.Secret) (authority.AccessToken, error) {
+			return root.Exchange(background, authority.Exchange{RefreshToken: text})
+		}
+		s.err = c.err
+		got, err := redeem(i.Secret)
+		if !errors.Is(err, c.err) || !got.Text.IsZero() || !got.RefreshToken.IsZero() {
+			t.Errorf("%s: %+v, %v", what, got, err)
+		}
+		s.err = nil
+		if good := verify(root, i.Secret) == nil; good == c.made {
+			t.Errorf("%s: the old one is good: %v", what, good)
+		}
+		second, err := redeem(i.Secret)
+		must(t, err)
+		must(t, verify(root, second.RefreshToken))
+		again, err := redeem(i.Secret)
+		if err != nil || !again.RefreshToken.Equal(second.RefreshToken) {
+			t.Errorf("%s: the retry gets another: %v", what, err)
+		}
+		rotations := 0
+		for e, err := range root.ListAudit(background, audit.Filter{}) {
+			must(t, err)
+			if e.Action == "token.rotate" {
+				rotations++
+			}
+		}
+		if rotations != 1 {
+			t.Errorf("%s: it was rotated %d times", what, rotations)
+		}
+	}
+}
+
 // A last use that cannot be written does not change the answer.
 func TestUseThatCannotBeNoted(t *testing.T) {
 	s := &flaky{memory.New(), func(err error) error { return err }}
