@@ -54,6 +54,21 @@ func TestMeanwhile(t *testing.T) {
 				t.Errorf("Exchange gives %+v, %v", a, err)
 			}
 		}},
+		{"a token is rotated by an exchange while it is exchanged", 2, func(t *testing.T, s *stage) {
+			var err error
+			s.exchanged, err = s.other.Exchange(background, authority.Exchange{RefreshToken: s.issued.Secret})
+			must(t, err)
+		}, func(t *testing.T, s *stage) {
+			c := token.NewConnection(token.DefaultConnection)
+			c.Rotate = true
+			_, err := s.other.SetConnection(background, c)
+			must(t, err)
+			a, err := s.root.Exchange(background, authority.Exchange{RefreshToken: s.issued.Secret})
+			if err != nil || a.RefreshToken.IsZero() || !a.RefreshToken.Equal(s.exchanged.RefreshToken) {
+				t.Errorf("the refresh token is another's: %v", err)
+			}
+			must(t, verify(s.other, a.RefreshToken))
+		}},
 		{"a token is rotated while its old secret is exchanged", 1, func(t *testing.T, s *stage) { s.rotate(t) }, func(t *testing.T, s *stage) {
 			_, err := s.root.Exchange(background, authority.Exchange{RefreshToken: s.issued.Secret})
 			if !errors.Is(err, token.ErrRefused) {
@@ -152,6 +167,7 @@ type stage struct {
 	local           *authority.Local
 	root, other     authority.Service
 	issued, rotated authority.Issued
+	exchanged       authority.AccessToken
 }
 
 func newStage(t *testing.T, alice token.Owner) *stage {
