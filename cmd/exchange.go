@@ -3,6 +3,11 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,8 +43,12 @@ moment.`,
 		Example: `  printf %s "$REFRESH" | tokenctl exchange
   tokenctl exchange --refresh-token-file refresh.txt --role UserObserver -o json`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 1 && args[0] != "-" && o.in.given() {
+			kept := len(args) == 1 && args[0] != "-"
+			switch {
+			case kept && o.in.given():
 				return token.Errorf(token.ErrUsage, "%q names a kept refresh token, and a flag another", args[0])
+			case kept && o.rotated != "":
+				return token.Errorf(token.ErrUsage, "the new one of the kept refresh token %q is kept in its place", args[0]).WithHint("leave out --refresh-token-output")
 			}
 			return atMostOneArgument(nil, args)
 		},
@@ -95,6 +104,7 @@ func (o *exchangeOptions) redeem(ctx context.Context, a *app, x authority.Exchan
 	if o.saved != "" {
 		return a.redeemSaved(ctx, o.saved, x)
 	}
+	before := readRotated(o.rotated) // first: what is shown is no older than that
 	if x.RefreshToken, err = o.in.read(ctx, a); err != nil {
 		return access, err
 	}
@@ -108,19 +118,22 @@ func (o *exchangeOptions) redeem(ctx context.Context, a *app, x authority.Exchan
 	if access, err = tokens.Exchange(ctx, x); err != nil {
 		return access, err
 	}
-	return access, o.keepRotated(a, access)
+	return access, o.keepRotated(ctx, a, access, before, x.RefreshToken.Reveal())
 }
 
 // keepRotated sees to it that a new refresh token is not lost: for a moment the
 // old one gets the same answer again.
-func (o *exchangeOptions) keepRotated(a *app, access authority.AccessToken) error {
+func (o *exchangeOptions) keepRotated(ctx context.Context, a *app, access authority.AccessToken, before ...string) error {
 	if access.RefreshToken.IsZero() {
 		return nil
 	}
 	if o.rotated != "" {
-		err := replaceFile(o.rotated, []byte(access.RefreshToken.Reveal()+"\n"))
+		late, err := replaceRotated(context.WithoutCancel(ctx), o.rotated, access.RefreshToken.Reveal(), before)
 		if err != nil {
 			return fmt.Errorf("%w; within the connection's retry window the same refresh token gets the same answer again", err)
+		}
+		if late {
+			a.say("another process has changed %s meanwhile: what it wrote stays", o.rotated)
 		}
 		return nil
 	}
@@ -130,4 +143,37 @@ func (o *exchangeOptions) keepRotated(a *app, access authority.AccessToken) erro
 	}
 	a.complain("warning: the refresh token was rotated, and nothing but -o json or --refresh-token-output FILE is sure to have the new one; within the connection's retry window the same again gives it")
 	return err
+}
+
+// readRotated is the refresh token that is in a file; empty: there is none that
+// can be read.
+func readRotated(path string) string {
+	if path == "" {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSecret))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// replaceRotated puts a new refresh token in the place of one of those that were
+// there before. If another process was quicker, what it wrote is no older, and
+// stays.
+func replaceRotated(ctx context.Context, path, fresh string, before []string) (late bool, err error) {
+	unlock := lockFolder(ctx, filepath.Dir(path))
+	defer unlock()
+	switch now := readRotated(path); {
+	case now == fresh:
+		return false, nil
+	case now != "" && !slices.Contains(before, now):
+		return true, nil
+	}
+	return false, replaceFile(path, []byte(fresh+"\n"))
 }
