@@ -15,7 +15,7 @@ func become(path string, args, env []string) error {
 	err := c.Run()
 	var exit *exec.ExitError
 	if err == nil || errors.As(err, &exit) {
-		os.Exit(c.ProcessState.ExitCode())
+		return ended(c.ProcessState.ExitCode())
 	}
 	return token.Errorf(token.ErrUsage, "the command %q cannot be run: %w", path, err)
 }

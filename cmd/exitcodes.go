@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -34,6 +35,12 @@ var exits = []struct {
 // errQuietly is a refusal whose answer is on stdout already.
 var errQuietly = errors.New("answered")
 
+// ended is the exit code of a program that ran in our place, which has told
+// what there was to tell.
+type ended int
+
+func (e ended) Error() string { return fmt.Sprintf("the command ended with exit code %d", int(e)) }
+
 func kindOf(err error) error {
 	for _, e := range exits {
 		if errors.Is(err, e.kind) {
@@ -48,6 +55,10 @@ func kindOf(err error) error {
 func (a *app) report(err error) int {
 	if err == nil {
 		return 0
+	}
+	var other ended
+	if errors.As(err, &other) {
+		return int(other)
 	}
 	exit := 1
 	for _, e := range exits {
