@@ -100,11 +100,11 @@ func cut(f fault, c net.Conn, request []byte, server string) {
 		if err != nil {
 			return
 		}
-		s.Write(request[:min(-f.at, len(request)-1)])
+		s.Write(request[:max(0, min(-f.at, len(request)-1))])
 		s.Close()
 	} else {
 		text := forward(server, request)
-		c.Write(text[:min(f.at, len(text)-1)])
+		c.Write(text[:max(0, min(f.at, len(text)-1))])
 	}
 	if f.at%2 == 0 {
 		c.(*net.TCPConn).SetLinger(0)
@@ -115,7 +115,7 @@ func cut(f fault, c net.Conn, request []byte, server string) {
 func stall(f fault, c net.Conn, request []byte, server string) {
 	if f.at >= 0 {
 		text := forward(server, request)
-		c.Write(text[:min(f.at, len(text)-1)])
+		c.Write(text[:max(0, min(f.at, len(text)-1))])
 	}
 	io.Copy(io.Discard, c) // until the client gives up
 }
