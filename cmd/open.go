@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/httpapi"
+	"github.com/tokenctl/tokenctl/pkg/idp"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store/bolt"
@@ -102,7 +103,8 @@ func openFile(a *app, path string, may creation, wait time.Duration) (authority.
 		a.warn(unusable)
 	}
 	local := authority.New(authority.Options{
-		Store: s, Keys: keys, Owner: caller, Warn: a.warn, Hasher: hasher, Directories: dirs, Provisioners: provisioners, Realms: a.settings.realms(),
+		Federation: idp.New(idp.Options{}),
+		Store:      s, Keys: keys, Owner: caller, Warn: a.warn, Hasher: hasher, Directories: dirs, Provisioners: provisioners, Realms: a.settings.realms(),
 	})
 	a.held = &heldFile{store: s, rules: local, caller: caller}
 	end := func() error {
@@ -147,7 +149,8 @@ func holdFile(a *app, path string, warn func(error)) (*bolt.Store, *authority.Lo
 		return nil, nil, errors.Join(err, s.Close())
 	}
 	return s, authority.New(authority.Options{
-		Store: s, Keys: keys, Owner: caller, Serving: true, Warn: warn, Hasher: hasher, Directories: dirs, Provisioners: provisioners, Realms: a.settings.realms(),
+		Federation: idp.New(idp.Options{}),
+		Store:      s, Keys: keys, Owner: caller, Serving: true, Warn: warn, Hasher: hasher, Directories: dirs, Provisioners: provisioners, Realms: a.settings.realms(),
 	}), nil
 }
 

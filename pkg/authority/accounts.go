@@ -73,8 +73,13 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 		if err := c.by.needs(c, "add accounts", token.Admin); err != nil {
 			return "", err
 		}
-		if s.realms != nil && a.Owner.Realm != token.LocalRealm && !slices.Contains(s.realms, a.Owner.Realm) {
-			return "", token.Errorf(token.ErrUsage, "no directory has the realm %q", a.Owner.Realm).
+		p, err := store.Providers.Get(c, a.Owner.Realm)
+		federated := err == nil
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return "", err
+		}
+		if s.realms != nil && a.Owner.Realm != token.LocalRealm && !slices.Contains(s.realms, a.Owner.Realm) && !federated {
+			return "", token.Errorf(token.ErrUsage, "no directory or identity provider has the realm %q", a.Owner.Realm).
 				WithHint("a bare name is of the realm local; directories are named in the config file")
 		}
 		has, err := store.Accounts.Has(c, a.Owner.Realm, a.Owner.Name)
@@ -90,6 +95,9 @@ func (s *session) AddAccount(ctx context.Context, a token.Account) (token.Accoun
 		a.CreatedAt, a.CreatedBy, a.Revision = c.now, c.by.caller.Owner, 1
 		// What a directory says, and a password, come by ways of their own.
 		a.EntryID, a.Successor, a.DirectoryRoles, a.RolesAt, a.Password, a.WrongPasswords = "", "", nil, time.Time{}, nil, 0
+		if a.Identities = nil; federated { // its subject of this name
+			a.Identities = []token.LinkedIdentity{{ExternalIdentity: p.Identity(a.Owner.Name)}}
+		}
 		c.noteAccount("account.add", &a, accountText(&a))
 		return "", c.putAccount(a)
 	}, func(c *change, _ string) (err error) {
@@ -195,6 +203,7 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 		now = a // fn may run again: the request stays as it is
 		now.CreatedAt, now.CreatedBy, now.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
 		now.EntryID, now.Successor, now.DirectoryRoles, now.RolesAt = was.EntryID, was.Successor, was.DirectoryRoles, was.RolesAt
+		now.Identities = was.Identities
 		if now.Password, now.WrongPasswords = was.Password, was.WrongPasswords; !a.Disabled {
 			now.WrongPasswords = 0
 		}
@@ -259,6 +268,9 @@ func (s *session) DeleteAccount(ctx context.Context, o token.Owner) error {
 			return token.Errorf(token.ErrConflict, "the account %s has changed meanwhile; its tokens are revoked", o).WithHint("look again: tokenctl admin user show %s", o)
 		}
 		c.noteAccount("account.delete", &a, "")
+		if err := c.putIdentities(&a, &token.Account{}); err != nil {
+			return err
+		}
 		return store.Accounts.Delete(c, o.Realm, o.Name)
 	})
 }

@@ -28,6 +28,7 @@ type Service interface {
 	Services
 	Provisioning
 	Connections
+	Providers
 	Settings
 	Keys
 	Log
@@ -104,8 +105,9 @@ type Tokens interface {
 	Resume(ctx context.Context, refs []token.Ref) error
 	// Delete removes tokens; only the audit log remembers them.
 	Delete(ctx context.Context, refs []token.Ref) error
-	// Exchange makes an access token from a refresh token. It needs no right
-	// but the refresh token.
+	// Exchange makes an access token from a refresh token, from a JWT of an
+	// identity provider or from another access token. It needs no right but
+	// that.
 	Exchange(ctx context.Context, r Exchange) (AccessToken, error)
 	// Explain says why a credential is accepted or refused. Needs
 	// tokenctl:auditor.
@@ -128,9 +130,12 @@ type Rotation struct {
 // Exchange asks for an access token.
 type Exchange struct {
 	RefreshToken secret.Secret
-	Roles        []token.Role // nil: all that the refresh token has
+	// SubjectToken stands in the place of a refresh token (RFC 8693): a JWT of an
+	// identity provider, or an access token of ours, which becomes a narrower one.
+	SubjectToken secret.Secret
+	Roles        []token.Role // nil: all that the token has, and the connection offers
 	Resource     string       // RFC 8707: nothing but the token's own audience
-	ClientID     string       // empty: the refresh token's connection
+	ClientID     string       // empty: the token's connection; of a provider's JWT: default
 	From         string
 }
 
@@ -168,6 +173,13 @@ type Accounts interface {
 	SetAccount(ctx context.Context, a token.Account) (token.Account, error)
 	// DeleteAccount revokes the owner's tokens, then removes the account.
 	DeleteAccount(ctx context.Context, o token.Owner) error
+	// LinkIdentity has a subject of an identity provider be an account's owner,
+	// beside those who are. It fails with token.ErrConflict if the subject stands
+	// for another account.
+	LinkIdentity(ctx context.Context, o token.Owner, provider, subject string) (token.Account, error)
+	// UnlinkIdentity undoes that. Access tokens that came of it are refused at
+	// once; tokens stay.
+	UnlinkIdentity(ctx context.Context, o token.Owner, provider, subject string) (token.Account, error)
 	// SetPassword gives a local account a password; zero is the caller's own.
 	// Whoever has one must show it: the eleventh wrong one in a row disables the
 	// account. For others it needs tokenctl:admin, and no old one.
@@ -244,6 +256,40 @@ type Connections interface {
 	// DeleteConnection fails with token.ErrConflict while live refresh tokens
 	// belong to it.
 	DeleteConnection(ctx context.Context, name string) error
+}
+
+// Providers keeps the identity providers whose JWTs are accepted beside our own
+// tokens. Needs tokenctl:admin; everybody may read.
+type Providers interface {
+	// AddProvider fails with token.ErrConflict if its name is that of another, or
+	// the realm of a directory or of accounts, or its issuer another's.
+	AddProvider(ctx context.Context, p token.Provider) (token.Provider, error)
+	Provider(ctx context.Context, name string) (token.Provider, error)
+	// ListProviders yields them by name.
+	ListProviders(ctx context.Context) iter.Seq2[token.Provider, error]
+	// SetProvider fails with token.ErrConflict if p.Revision is not 0 and no
+	// longer the provider's. Disabling refuses its JWTs, and the access tokens
+	// that came of them, at once.
+	SetProvider(ctx context.Context, p token.Provider) (token.Provider, error)
+	// DeleteProvider fails with token.ErrConflict while there are accounts in the
+	// realm of its name.
+	DeleteProvider(ctx context.Context, name string) error
+	// LoginProviders are those at which somebody can log in: their name, issuer,
+	// client id and first audience. It needs no right, for it comes before.
+	LoginProviders(ctx context.Context) ([]token.Provider, error)
+	// ExplainJWT says what every check finds of a JWT of a provider, and whom it
+	// stands for; nobody, if it is refused. Needs tokenctl:auditor.
+	ExplainJWT(ctx context.Context, jwt secret.Secret) (JWTExplanation, error)
+}
+
+// JWTExplanation is the verdict on a JWT of a provider, for an administrator.
+type JWTExplanation struct {
+	Accepted bool
+	Provider string       // empty: of none that we know
+	Owner    token.Owner  // whom it stands for, if it is accepted
+	Roles    []token.Role // of the owner, with this JWT
+	// Findings are of the checks in their order; the last one says whose it is.
+	Findings []token.Finding
 }
 
 // Settings keeps the policy. Needs tokenctl:admin; everybody may read.

@@ -305,11 +305,15 @@ func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason s
 	if err := token.CheckReason(reason); err != nil {
 		return token.Token{}, err
 	}
-	id, err := s.judgePasted(ctx, text)
+	k, err := s.judgePasted(ctx, text)
 	if err != nil {
 		return token.Token{}, err
 	}
-	var rec token.Record
+	if k.record.Kind == token.Access {
+		rec, err := s.endAccess(ctx, k, reason)
+		return token.NewToken(rec, s.now()), err
+	}
+	id, rec := k.record.ID, token.Record{}
 	err = s.update(ctx, func(c *change) error {
 		var err error
 		// Whatever has happened to it meanwhile, it is to end.
@@ -325,28 +329,38 @@ func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason s
 	return token.NewToken(rec, s.now()), err
 }
 
+// ErrNotOurs: nothing that is here can be ended, for another vouches for it.
+var ErrNotOurs = token.Errorf(token.ErrUsage, "this is a token of an identity provider, which alone can revoke it").
+	WithHint("tokenctl admin user disable refuses its owner here")
+
 // judgePasted finds the token of a secret, whatever state it is in: one that
 // is suspended or expired, or whose owner is disabled, can still be revoked. An
 // access token stands for its parent, for nothing less can be ended.
-func (s *session) judgePasted(ctx context.Context, text secret.Secret) (token.ID, error) {
-	c, err := parseCredential(text)
+func (s *session) judgePasted(ctx context.Context, text secret.Secret) (*known, error) {
+	c, err := s.parse(ctx, text)
 	if err != nil {
-		return token.ID{}, err
+		return nil, err
+	}
+	if c.kind == token.Federated {
+		return nil, ErrNotOurs
 	}
 	v, err := s.judge(ctx, c)
 	var no *Refusal
 	if !errors.As(err, &no) {
-		return v.of.record.ID, err
+		return v.of, err
 	}
 	switch no.Reason {
 	case WrongSecret:
 		if s.usedUp(ctx, c) { // who has an old one of the family may end it
-			return c.id, nil
+			return &known{record: token.Record{ID: c.id}}, nil
 		}
 	case TokenExpired, TokenSuspended, OwnerDisabled, OwnerGone, ServiceOff:
-		return no.Token, nil
+		if v.of.record.ID != no.Token {
+			return &known{record: token.Record{ID: no.Token}}, nil
+		}
+		return v.of, nil
 	}
-	return token.ID{}, err
+	return nil, err
 }
 
 // Suspend implements [Tokens].

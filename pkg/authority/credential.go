@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -39,6 +40,20 @@ func parseCredential(s secret.Secret) (credential, error) {
 		return credential{kind: token.Access, jwt: text}, nil
 	}
 	return parseSecret(text)
+}
+
+// parse is parseCredential, which tells a JWT of an identity provider from one
+// of ours.
+func (l *Local) parse(ctx context.Context, s secret.Secret) (credential, error) {
+	c, err := parseCredential(s)
+	if err != nil || c.kind != token.Access {
+		return c, err
+	}
+	foreign, err := l.isFederated(ctx, c.jwt)
+	if foreign {
+		c.kind = token.Federated
+	}
+	return c, err
 }
 
 func parseSecret(text string) (credential, error) {

@@ -27,6 +27,9 @@ var (
 
 // Exchange implements [Tokens].
 func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error) {
+	if !e.SubjectToken.IsZero() {
+		return s.exchangeSubject(ctx, e)
+	}
 	c, err := parseCredential(e.RefreshToken)
 	if err != nil {
 		return AccessToken{}, err
@@ -126,7 +129,7 @@ func (s *session) sign(r store.Reader, v *verdict, roles []token.Role) (access A
 	if err != nil {
 		return access, conn, err
 	}
-	access, err = s.mint(r, &v.of.record, &conn, &p, roles)
+	access, err = s.mint(r, &v.of.record, &conn, &p, roles, "")
 	return access, conn, err
 }
 
@@ -352,8 +355,8 @@ func (s *session) stillGood(r store.Reader, v *verdict) error {
 }
 
 // mint signs the claims of RFC 9068 §2.2. An access token never outlives its
-// parent.
-func (s *session) mint(r store.Reader, rec *token.Record, conn *token.Connection, p *token.Policy, roles []token.Role) (AccessToken, error) {
+// parent. provider is who vouches for its subject in a parent's place, or empty.
+func (s *session) mint(r store.Reader, rec *token.Record, conn *token.Connection, p *token.Policy, roles []token.Role, provider string) (AccessToken, error) {
 	now := s.clock()
 	expires := now.Add(min(conn.AccessLifetime, p.AccessTokenMaxLifetime))
 	if !rec.ExpiresAt.IsZero() && rec.ExpiresAt.Before(expires) {
@@ -366,7 +369,7 @@ func (s *session) mint(r store.Reader, rec *token.Record, conn *token.Connection
 	text, err := s.signer.Sign(r, conn.Algorithm, signer.Claims{
 		Issuer: p.Issuer, Subject: rec.Owner.String(), Audience: rec.Audience, ID: rand.Text(), ClientID: conn.Name,
 		IssuedAt: now, NotBefore: now, ExpiresAt: expires,
-		RoleClaim: conn.RoleClaim, Roles: roles, Scope: strings.Join(scope, " "), Parent: rec.ID,
+		RoleClaim: conn.RoleClaim, Roles: roles, Scope: strings.Join(scope, " "), Parent: rec.ID, Provider: provider,
 	})
 	if err != nil {
 		return AccessToken{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
@@ -17,9 +18,12 @@ func (s *session) Explain(ctx context.Context, text secret.Secret) (Explanation,
 	if err != nil {
 		return Explanation{}, err
 	}
-	c, err := parseCredential(text)
-	if err != nil {
+	c, err := s.parse(ctx, text)
+	if errors.Is(err, token.ErrMalformed) {
 		return Explanation{Reason: Malformed, Text: "this is no credential of ours: a wrong length, character or checksum"}, nil
+	}
+	if err != nil {
+		return Explanation{}, err
 	}
 	v, err := s.judge(ctx, c)
 	var no *Refusal
@@ -39,7 +43,9 @@ func (s *session) Explain(ctx context.Context, text secret.Secret) (Explanation,
 	} else if !errors.Is(err, token.ErrNotFound) {
 		return Explanation{}, err
 	}
-	e.Text = explain(&e, &v)
+	if e.Text = explain(&e, &v); no != nil && no.why != "" {
+		e.Text += ": " + no.why
+	}
 	return e, nil
 }
 
@@ -48,7 +54,7 @@ func explain(e *Explanation, v *verdict) string {
 	at := func(t time.Time) string { return t.Format(time.RFC3339) }
 	switch e.Reason {
 	case "":
-		return fmt.Sprintf("accepted: it stands for %s", rec.Owner)
+		return fmt.Sprintf("accepted: it stands for %s", v.identity.Owner)
 	case UnknownToken:
 		return "there is no such token: it was deleted, is of another store, or never was"
 	case WrongSecret:
@@ -69,11 +75,17 @@ func explain(e *Explanation, v *verdict) string {
 		}
 		return fmt.Sprintf("the token is suspended since %s, until %s", at(rec.SuspendedAt), at(rec.SuspendedUntil))
 	case OwnerDisabled:
-		return fmt.Sprintf("the account %s is disabled", rec.Owner)
+		return strings.TrimSpace(fmt.Sprintf("the account %s", rec.Owner)) + " is disabled"
 	case OwnerGone:
 		return fmt.Sprintf("the owner %s has no account any more", rec.Owner)
 	case ServiceOff:
 		return fmt.Sprintf("the service %s is disabled, or gone", rec.Service)
+	case WrongJWT:
+		return "the JWT of an identity provider is not accepted"
+	case UnlinkedSubject:
+		return "nobody here is meant by what the identity provider says"
+	case ProviderOff:
+		return "the identity provider that vouched for it is disabled, or gone"
 	case WrongSignature:
 		return "the access token is changed, or not signed by a key of this store"
 	case WrongIssuer:

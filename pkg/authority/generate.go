@@ -105,7 +105,15 @@ func (c *change) admit(rec *token.Record, spec token.Spec, m *material) error {
 		}
 		rec.Connection, rec.Audience = conn.Name, conn.EntityID
 	}
-	life, err := p.LifetimeFor(rec.Kind, spec.Lifetime)
+	federated, err := isFederatedRealm(c, rec.Owner.Realm)
+	if err != nil {
+		return err
+	}
+	lifetime := p.LifetimeFor
+	if federated {
+		lifetime = p.LifetimeForFederated
+	}
+	life, err := lifetime(rec.Kind, spec.Lifetime)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,8 @@ type known struct {
 	record  token.Record
 	lastUse token.Use
 	account *token.Account // empty: there is none
+	// federated: only an identity provider knows the owner.
+	federated bool
 	// noted is the Unix time of the last use that a serving process has noted.
 	noted atomic.Int64
 }
@@ -42,7 +44,12 @@ func (l *Local) readKnown(r store.Reader, id token.ID) (k *known, err error) {
 			return nil, err
 		}
 	}
-	a, err := store.Accounts.Get(r, k.record.Owner.Realm, k.record.Owner.Name)
+	if realm := k.record.Owner.Realm; realm != token.LocalRealm {
+		if k.federated, err = isFederatedRealm(r, realm); err != nil {
+			return nil, err
+		}
+	}
+	a, err := readAccount(r, k.record.Owner)
 	if err == nil {
 		k.account = &a
 	} else if !errors.Is(err, store.ErrNotFound) {

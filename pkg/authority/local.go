@@ -40,6 +40,8 @@ type Options struct {
 	Hasher *secret.Hasher
 	// Realms are those, besides local, in which accounts may be added; nil: any.
 	Realms []string
+	// Federation judges the JWTs of identity providers; nil: none is accepted.
+	Federation Federation
 	// Warn hears of what failed without changing an answer, such as writing
 	// the time of a last use. Nil: nobody does.
 	Warn func(error)
@@ -69,6 +71,9 @@ type Local struct {
 	slots       memory[door, known]
 	services    memory[string, token.ServiceConfig]
 
+	federation federation
+	identities memory[token.ExternalIdentity, known]
+
 	provisioners map[string]provision.Provisioner // by name
 	deliverer    provision.Deliverer
 
@@ -92,7 +97,7 @@ func New(o Options) *Local {
 		o.Hasher = secret.NewHasher(o.Keys.Hashing(), secret.HasherOptions{Now: o.Now})
 	}
 	l := &Local{
-		directories: directories, realms: o.Realms,
+		directories: directories, realms: o.Realms, federation: federation{judge: o.Federation},
 		store: o.Store, keys: o.Keys, owner: o.Owner, now: o.Now, warn: o.Warn,
 		hasher: o.Hasher,
 		signer: signer.New(o.Keys),
@@ -354,7 +359,7 @@ func (s *session) rights(r store.Reader) ([]token.Role, error) {
 	if s.caller.Owner.IsZero() {
 		return nil, nil
 	}
-	a, err := store.Accounts.Get(r, s.caller.Owner.Realm, s.caller.Owner.Name)
+	a, err := readAccount(r, s.caller.Owner)
 	if errors.Is(err, store.ErrNotFound) || err == nil && a.Off() {
 		return nil, token.Errorf(token.ErrRefused, "%s has no account, or it is disabled", s.caller.Owner)
 	}
@@ -362,9 +367,9 @@ func (s *session) rights(r store.Reader) ([]token.Role, error) {
 		return nil, err
 	}
 	if s.caller.Narrowed {
-		return token.IntersectRoles(s.caller.Roles, a.AllRoles()), nil
+		return token.IntersectRoles(s.caller.Roles, a.AllRoles(s.now())), nil
 	}
-	return a.AllRoles(), nil
+	return a.AllRoles(s.now()), nil
 }
 
 // needs refuses a caller who has none of the roles.

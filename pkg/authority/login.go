@@ -70,7 +70,7 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 		return token.Identity{}, err
 	}
 	l.attempts.succeeded(at)
-	return token.Identity{Owner: a.Owner, Roles: a.AllRoles()}, nil
+	return token.Identity{Owner: a.Owner, Roles: a.AllRoles(l.now())}, nil
 }
 
 // canonicalLogin is the one form of an owner whom somebody names, and the

@@ -127,7 +127,7 @@ func (l *Local) unlearn(ctx context.Context, a *token.Account, why Reason) error
 func (l *Local) judgeRole(ctx context.Context, v verdict, role token.Role, again func() (verdict, error)) (verdict, error) {
 	a := v.of.account
 	missing := &Refusal{Reason: MissingRole, Token: v.of.record.ID}
-	has, own := v.identity.HasRole(role), token.Identity{Roles: a.Roles}
+	has, own := v.identity.HasRole(role), token.Identity{Roles: v.lasting(l.now())}
 	switch {
 	case own.HasRole(role) || a.RolesAt.IsZero() || a.Kind == token.ServiceAccount:
 		if !has {
@@ -157,6 +157,16 @@ func (l *Local) judgeRole(ctx context.Context, v verdict, role token.Role, again
 		return v, missing
 	}
 	return v, nil
+}
+
+// lasting are the roles of a credential's owner that no directory gave.
+func (v *verdict) lasting(now time.Time) []token.Role {
+	a := *v.of.account
+	a.DirectoryRoles = nil
+	if v.said != nil {
+		return federatedRoles(&a, v.said, now)
+	}
+	return a.AllRoles(now)
 }
 
 // unreachable is what policy says while a directory does not answer: refuse to

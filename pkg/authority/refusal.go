@@ -34,6 +34,10 @@ const (
 	TokenReused     Reason = "reused"
 	ServiceOff      Reason = "service_off"
 	WrongService    Reason = "wrong_service"
+	// Of JWTs of identity providers.
+	WrongJWT        Reason = "wrong_jwt"
+	UnlinkedSubject Reason = "unlinked_subject"
+	ProviderOff     Reason = "provider_off"
 )
 
 // Refusal is the error for a credential that is not accepted. Its text is the
@@ -41,7 +45,7 @@ const (
 type Refusal struct {
 	Reason Reason
 	Token  token.ID // zero when no token is meant
-	why    string   // what a directory said, for the log
+	why    string   // what a directory or a provider said, for the log
 }
 
 func (r *Refusal) Error() string { return "credential not accepted" }

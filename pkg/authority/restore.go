@@ -170,6 +170,12 @@ func (s *session) keepEndings(ctx context.Context, present store.Store, rep *Res
 	if err := s.keepRotation(ctx, present, rep); err != nil {
 		return err
 	}
+	if err := s.keepProviders(ctx, present, rep); err != nil {
+		return err
+	}
+	if err := s.keepEndedAccess(ctx, present); err != nil {
+		return err
+	}
 	// A signing key that was replaced since may have been replaced in haste.
 	return present.View(ctx, func(now store.Reader) error {
 		return s.store.Update(ctx, func(w store.Writer) error { return s.signer.CopyKeys(now, w) })
@@ -270,13 +276,14 @@ func (s *session) keepAccounts(ctx context.Context, present store.Store, rep *Re
 			// another person.
 			then.Password, then.WrongPasswords = now.Password, now.WrongPasswords
 			then.EntryID, then.Successor, then.DirectoryRoles, then.RolesAt = now.EntryID, now.Successor, now.DirectoryRoles, now.RolesAt
+			then.Identities = stillLinked(&was, &now)
 		}
 		if sameRights(&then, &was) {
 			continue
 		}
 		then.Revision = max(was.Revision, now.Revision) + 1
 		rep.Kept++
-		if err := s.store.Update(ctx, func(w store.Writer) error { return store.Accounts.Put(w, then) }); err != nil {
+		if err := s.store.Update(ctx, func(w store.Writer) error { return putRestored(w, &was, &then) }); err != nil {
 			return err
 		}
 	}
@@ -344,7 +351,8 @@ func (s *session) keepRotation(ctx context.Context, present store.Store, rep *Re
 
 func sameRights(a, b *token.Account) bool {
 	return a.Disabled == b.Disabled && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.DirectoryRoles, b.DirectoryRoles) &&
-		a.EntryID == b.EntryID && a.Successor == b.Successor && string(a.Password) == string(b.Password) && a.WrongPasswords == b.WrongPasswords
+		a.EntryID == b.EntryID && a.Successor == b.Successor && string(a.Password) == string(b.Password) && a.WrongPasswords == b.WrongPasswords &&
+		sameIdentities(a, b)
 }
 
 func (rep *RestoreReport) count(kept bool) {

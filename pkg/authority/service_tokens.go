@@ -149,6 +149,9 @@ func (c *change) putAccount(a token.Account) error {
 			return err
 		}
 	}
+	if err := c.putIdentities(&was, &a); err != nil {
+		return err
+	}
 	return store.Accounts.Put(c, a)
 }
 

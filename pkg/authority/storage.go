@@ -247,6 +247,9 @@ func (l *Local) Maintain(ctx context.Context) (more bool, err error) {
 	if more, err = s.forgetAttempts(ctx); more || err != nil {
 		return more, err
 	}
+	if more, err = s.forgetEndedAccess(ctx); more || err != nil {
+		return more, err
+	}
 	return false, l.withKeys(func() error {
 		_, err := l.log.Prune(ctx, l.store, before, audit.Entry{Time: s.clock(), Via: s.caller.Via})
 		return err

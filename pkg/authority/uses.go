@@ -19,6 +19,9 @@ const usePrecision = 30 * time.Second
 // secret of a rotation has arrived, and a hash in today's way where the stored
 // one is outdated. The answer stands even if none of this can be written.
 func (l *Local) used(ctx context.Context, k *known, outdated, renewed bool, c credential, from string) {
+	if len(k.record.Verifier) == 0 { // a JWT without a token of ours
+		return
+	}
 	arrived := renewed && k.record.PreviousUntilUsed && len(k.record.Previous) > 0
 	if arrived || outdated {
 		l.writeUse(ctx, k, outdated, arrived, c, from)

@@ -16,9 +16,12 @@ import (
 type verdict struct {
 	of       *known // the token, or an access token's parent
 	identity token.Identity
-	outdated bool // right, but hashed in a way that has been replaced
-	renewed  bool // the secret of the last rotation, not the one before
-	previous bool // the one before, in its grace
+	outdated bool           // right, but hashed in a way that has been replaced
+	renewed  bool           // the secret of the last rotation, not the one before
+	previous bool           // the one before, in its grace
+	claims   *signer.Claims // of an access token
+	// said is what an identity provider says; nil: the credential is one of ours.
+	said *token.Verdict
 	// successor took the place of the secret, which an exchange has used up.
 	successor secret.Secret
 }
@@ -46,7 +49,7 @@ func (l *Local) Verify(ctx context.Context, p Presented) (token.Identity, error)
 }
 
 func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error) {
-	c, err := parseCredential(p.Credential)
+	c, err := l.parse(ctx, p.Credential)
 	if err != nil {
 		return token.Identity{}, err
 	}
@@ -63,6 +66,11 @@ func (l *Local) verify(ctx context.Context, p Presented) (token.Identity, error)
 	}
 	if p.Connection != "" && c.kind == token.Access && v.identity.Connection != p.Connection {
 		return token.Identity{}, &Refusal{Reason: WrongConnection, Token: v.of.record.ID}
+	}
+	if p.AskDirectory && v.said != nil {
+		if v, err = l.acquaint(ctx, v, p.From); err != nil {
+			return token.Identity{}, err
+		}
 	}
 	if p.AskDirectory {
 		if v, err = l.judgeToday(ctx, v, func() (verdict, error) { return l.judge(ctx, c) }); err != nil {
@@ -117,8 +125,11 @@ func (l *Local) verifyAt(ctx context.Context, p Presented) (token.Identity, erro
 // says that nobody can tell.
 func (l *Local) judge(ctx context.Context, c credential) (v verdict, err error) {
 	v.of = nobody
-	if c.kind == token.Access {
+	switch c.kind {
+	case token.Access:
 		return l.judgeAccess(ctx, c.jwt)
+	case token.Federated:
+		return l.judgeFederated(ctx, c.jwt)
 	}
 	// The secret is checked outside of the transaction: it may take long.
 	k, err := l.known(ctx, c.id)
@@ -169,10 +180,13 @@ func (v *verdict) admit(now time.Time) error {
 	}
 	v.identity = token.Identity{
 		Kind: rec.Kind, ID: rec.ID, Owner: rec.Owner, Service: rec.Service,
-		Connection: rec.Connection, ExpiresAt: rec.ExpiresAt, Roles: a.AllRoles(),
+		Connection: rec.Connection, ExpiresAt: rec.ExpiresAt, Roles: a.AllRoles(now),
+	}
+	if v.of.federated { // nobody can be asked: what comes of it ends with it
+		v.identity.Until = rec.ExpiresAt
 	}
 	if rec.Kind == token.Refresh {
-		v.identity.Roles = token.IntersectRoles(rec.Roles, a.AllRoles())
+		v.identity.Roles = token.IntersectRoles(rec.Roles, a.AllRoles(now))
 	}
 	return nil
 }
@@ -236,7 +250,7 @@ func (l *Local) judgeAccess(ctx context.Context, jwt string) (v verdict, err err
 	if err != nil {
 		return v, err
 	}
-	v.of = k.parent
+	v.of, v.claims = k.parent, &k.claims
 	// What is known of the parent goes along: it can be revoked by its child.
 	refuse := func(why Reason) (verdict, error) { return v, &Refusal{Reason: why, Token: k.claims.Parent} }
 	now := l.now()
@@ -251,10 +265,10 @@ func (l *Local) judgeAccess(ctx context.Context, jwt string) (v verdict, err err
 	}
 	v.identity = token.Identity{
 		Kind: token.Access, ID: v.of.record.ID, Owner: v.of.record.Owner, Connection: k.claims.ClientID, ExpiresAt: k.claims.ExpiresAt,
-		ParentExpires: v.of.record.ExpiresAt,
-		Issuer:        k.claims.Issuer, Audience: k.claims.Audience, JWTID: k.claims.ID, IssuedAt: k.claims.IssuedAt,
+		Until:  v.of.record.ExpiresAt,
+		Issuer: k.claims.Issuer, Audience: k.claims.Audience, JWTID: k.claims.ID, IssuedAt: k.claims.IssuedAt, Provider: k.claims.Provider,
 		// What the owner has lost since is lost here too.
-		Roles: token.IntersectRoles(k.claims.Roles, k.parent.account.AllRoles()),
+		Roles: token.IntersectRoles(k.claims.Roles, k.parent.account.AllRoles(now)),
 	}
 	return v, nil
 }
@@ -285,6 +299,13 @@ func (l *Local) readAccess(r store.Reader, jwt string) (*knownAccess, error) {
 	}
 	if !has {
 		return nil, refuse(WrongConnection)
+	}
+	if claims.Provider != "" {
+		parent, err := l.readVouched(r, &claims)
+		if err != nil {
+			return nil, err
+		}
+		return &knownAccess{claims: claims, parent: parent}, nil
 	}
 	parent, err := l.readKnown(r, claims.Parent)
 	if errors.Is(err, store.ErrNotFound) {

@@ -31,7 +31,7 @@ var errUnknownCaller = token.Errorf(token.ErrRefused, "the credential of the cal
 
 // callerKinds are the kinds of token that say who is asking. A refresh token is
 // no Bearer.
-var callerKinds = []token.Kind{token.User, token.Access}
+var callerKinds = []token.Kind{token.User, token.Access, token.Federated}
 
 // caller is who asks.
 func (h *handler) caller(r *http.Request) (authority.Caller, error) {
@@ -76,12 +76,20 @@ func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller
 	if err != nil {
 		return c, nil, err
 	}
-	c = authority.Caller{Owner: id.Owner, Via: "token " + id.ID.String(), From: from}
+	c = authority.Caller{Owner: id.Owner, Via: via(&id), From: from, Until: id.Until}
 	if id.Kind == token.Access {
-		c.Narrowed, c.Roles, c.Until = true, id.Roles, id.ParentExpires
+		c.Narrowed, c.Roles = true, id.Roles
 	}
 	h.callerIs(r, c)
 	return c, id.Roles, nil
+}
+
+// via says by what a caller was recognised.
+func via(id *token.Identity) string {
+	if id.Provider != "" {
+		return "provider " + id.Provider
+	}
+	return "token " + id.ID.String()
 }
 
 // passcodePrefix is what every passcode begins with.

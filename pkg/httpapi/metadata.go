@@ -34,7 +34,7 @@ func (h *handler) metadata(w http.ResponseWriter, r *http.Request) error {
 		"jwks_uri":               base + "/.well-known/jwks.json",
 		// There is no authorization endpoint, and the list is required.
 		"response_types_supported":                      []string{"none"},
-		"grant_types_supported":                         []string{"refresh_token"},
+		"grant_types_supported":                         []string{grantRefresh, grantExchange},
 		"token_endpoint_auth_methods_supported":         []string{"none"},
 		"revocation_endpoint_auth_methods_supported":    []string{"none"},
 		"introspection_endpoint_auth_methods_supported": []string{"client_secret_basic"},

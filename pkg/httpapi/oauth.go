@@ -69,6 +69,7 @@ var oauthErrors = []struct {
 	{authority.ErrInvalidScope, oauthError{http.StatusBadRequest, "invalid_scope", "the token does not have all of these roles", nil}},
 	{errUnknownCaller, oauthError{http.StatusUnauthorized, "invalid_client", "the credential of the caller is missing or not accepted", nil}},
 	{token.ErrRefused, oauthError{http.StatusBadRequest, "invalid_grant", "the token is not accepted", nil}},
+	{authority.ErrNotOurs, oauthError{http.StatusBadRequest, "unsupported_token_type", "it is a token of an identity provider, which alone can revoke it", nil}},
 	{token.ErrConflict, oauthError{http.StatusConflict, "invalid_request", "changed meanwhile; try again", nil}},
 	{token.ErrUsage, oauthError{http.StatusBadRequest, "invalid_request", "", nil}},
 	{token.ErrCannotTell, oauthError{http.StatusServiceUnavailable, "temporarily_unavailable", "nobody can say at the moment", nil}},
@@ -154,36 +155,50 @@ type tokenAnswer struct {
 	Scope       string `json:"scope"`
 	// RefreshToken takes the place of the one that was shown (RFC 6749 §6).
 	RefreshToken string `json:"refresh_token,omitempty"`
+	// IssuedType is there in the answer to a token exchange (RFC 8693 §2.2.1).
+	IssuedType string `json:"issued_token_type,omitempty"`
 }
 
-// tokenEndpoint turns a refresh token into an access token (RFC 6749 §6).
+// tokenEndpoint turns a refresh token into an access token (RFC 6749 §6), or a
+// token that proves who its subject is (RFC 8693).
 func (h *handler) tokenEndpoint(w http.ResponseWriter, r *http.Request, form url.Values) error {
 	clientID, err := h.client(r, form)
 	if err != nil {
 		return err
 	}
+	var x authority.Exchange
+	issued := ""
 	switch form.Get("grant_type") {
-	case "refresh_token":
+	case grantRefresh:
+		x = authority.Exchange{RefreshToken: secret.FromText(form.Get("refresh_token")), Resource: form.Get("resource")}
+		if x.RefreshToken.IsZero() {
+			return invalidRequest("refresh_token is missing")
+		}
+	case grantExchange:
+		if x, err = subjectExchange(form); err != nil {
+			return err
+		}
+		issued = typeAccessToken
 	case "":
 		return invalidRequest("grant_type is missing")
 	default:
-		return &oauthError{Status: http.StatusBadRequest, Code: "unsupported_grant_type", Description: "only refresh_token is"}
+		return &oauthError{Status: http.StatusBadRequest, Code: "unsupported_grant_type", Description: "refresh_token and token-exchange are"}
 	}
-	text := form.Get("refresh_token")
-	if text == "" {
-		return invalidRequest("refresh_token is missing")
-	}
-	x := authority.Exchange{RefreshToken: secret.FromText(text), Resource: form.Get("resource"), ClientID: clientID, From: h.clientAddress(r)}
+	x.ClientID, x.From = clientID, h.clientAddress(r)
 	if scope := strings.Fields(form.Get("scope")); len(scope) > 0 {
 		if x.Roles, err = token.ParseRoles(scope); err != nil {
 			return authority.ErrInvalidScope
 		}
 	}
 	access, err := h.Rules.As(authority.Caller{Via: "token endpoint", From: x.From}).Exchange(r.Context(), x)
+	if err != nil && issued != "" {
+		err = subjectRefused(err)
+	}
 	if err != nil {
 		return err
 	}
 	writeOAuth(w, http.StatusOK, tokenAnswer{
+		IssuedType:  issued,
 		AccessToken: access.Text.Reveal(), TokenType: "Bearer",
 		ExpiresIn: int64(access.ExpiresIn / time.Second), Scope: joinRoles(access.Roles, " "),
 		RefreshToken: access.RefreshToken.Reveal(),
@@ -236,7 +251,8 @@ type introspection struct {
 	Issuer    string       `json:"iss,omitempty"`
 	JWTID     string       `json:"jti,omitempty"`
 	Kind      string       `json:"kind"`
-	Token     string       `json:"tid"`
+	Token     string       `json:"tid,omitempty"`
+	Provider  string       `json:"idp,omitempty"`
 	Roles     []token.Role `json:"roles"`
 }
 
@@ -279,9 +295,9 @@ func introspectionOf(id *token.Identity) introspection {
 	a := introspection{
 		Active: true, Scope: joinRoles(id.Roles, " "), ClientID: id.Connection, Username: owner, Service: id.Service, Subject: owner,
 		Expires: unix(id.ExpiresAt), IssuedAt: unix(id.IssuedAt), Audience: id.Audience, Issuer: id.Issuer, JWTID: id.JWTID,
-		Kind: id.Kind.String(), Token: id.ID.String(), Roles: id.Roles,
+		Kind: id.Kind.String(), Token: idText(id.ID), Provider: id.Provider, Roles: id.Roles,
 	}
-	if id.Kind == token.User || id.Kind == token.Access { // others are no Bearer
+	if id.Kind != token.Service && id.Kind != token.Refresh { // which are no Bearer
 		a.TokenType = "Bearer"
 	}
 	if id.Kind == token.Access {

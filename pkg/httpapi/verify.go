@@ -78,7 +78,7 @@ func misplaced(rest, next string) bool {
 }
 
 var (
-	identityKinds = []token.Kind{token.User, token.Access}
+	identityKinds = []token.Kind{token.User, token.Access, token.Federated}
 	serviceKinds  = []token.Kind{token.Service}
 )
 
@@ -196,7 +196,7 @@ func writeIdentity(w http.ResponseWriter, id *token.Identity) {
 		expires = id.ExpiresAt.UTC().Format(time.RFC3339)
 	}
 	// The realm is how the owner begins: one text serves both.
-	values := [6]string{owner, owner[:len(id.Owner.Realm)], id.Kind.String(), id.ID.String(), joinRoles(id.Roles, ","), expires}
+	values := [6]string{owner, owner[:len(id.Owner.Realm)], id.Kind.String(), idText(id.ID), joinRoles(id.Roles, ","), expires}
 	header := w.Header()
 	header["X-Auth-User"] = values[0:1:1]
 	header["X-Auth-Realm"] = values[1:2:2]
@@ -217,9 +217,9 @@ func writeIdentity(w http.ResponseWriter, id *token.Identity) {
 func appendIdentity(b []byte, id *token.Identity, owner string) []byte {
 	b = append(b, `{"valid":true,"kind":"`...)
 	b = append(b, id.Kind.String()...)
-	b = append(b, `","id":"`...)
-	b = append(b, id.ID.String()...)
-	b = append(b, `","owner":`...)
+	b = append(b, `","id":`...)
+	b = appendNullableText(b, idText(id.ID))
+	b = append(b, `,"owner":`...)
 	b = appendJSONText(b, owner)
 	b = append(b, `,"roles":[`...)
 	for i, r := range id.Roles {

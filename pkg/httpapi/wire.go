@@ -83,7 +83,7 @@ func (d *wireDuration) UnmarshalText(b []byte) error {
 type kindName token.Kind
 
 // kinds are those that have a name.
-var kinds = []token.Kind{token.User, token.Service, token.Refresh, token.Access}
+var kinds = []token.Kind{token.User, token.Service, token.Refresh, token.Access, token.Federated}
 
 // MarshalText implements encoding.TextMarshaler.
 func (k kindName) MarshalText() ([]byte, error) {
@@ -242,19 +242,20 @@ type wireIdentity struct {
 	Service    orNull[string]      `json:"service"`
 	Connection orNull[string]      `json:"connection"`
 	ExpiresAt  orNull[time.Time]   `json:"expires_at"`
-	// Of an access token.
+	// Of a JWT.
 	Issuer   string    `json:"issuer,omitempty"`
 	Audience string    `json:"audience,omitempty"`
 	JWTID    string    `json:"jwt_id,omitempty"`
-	Parent   time.Time `json:"parent_expires_at,omitzero"`
+	Until    time.Time `json:"parent_expires_at,omitzero"`
 	IssuedAt time.Time `json:"issued_at,omitzero"`
+	Provider string    `json:"provider,omitempty"`
 }
 
 func toWireIdentity(i token.Identity) wireIdentity {
 	return wireIdentity{
 		Owner: some(i.Owner), Kind: some(kindName(i.Kind)), ID: some(i.ID), Roles: i.Roles,
 		Service: some(i.Service), Connection: some(i.Connection), ExpiresAt: some(i.ExpiresAt),
-		Issuer: i.Issuer, Audience: i.Audience, JWTID: i.JWTID, IssuedAt: i.IssuedAt, Parent: i.ParentExpires,
+		Issuer: i.Issuer, Audience: i.Audience, JWTID: i.JWTID, IssuedAt: i.IssuedAt, Until: i.Until, Provider: i.Provider,
 	}
 }
 
@@ -262,7 +263,7 @@ func (w *wireIdentity) identity() token.Identity {
 	return token.Identity{
 		Kind: token.Kind(w.Kind.v), ID: w.ID.v, Owner: w.Owner.v, Roles: w.Roles.items(),
 		Service: w.Service.v, Connection: w.Connection.v, ExpiresAt: w.ExpiresAt.v,
-		Issuer: w.Issuer, Audience: w.Audience, JWTID: w.JWTID, IssuedAt: w.IssuedAt, ParentExpires: w.Parent,
+		Issuer: w.Issuer, Audience: w.Audience, JWTID: w.JWTID, IssuedAt: w.IssuedAt, Until: w.Until, Provider: w.Provider,
 	}
 }
 
@@ -306,7 +307,8 @@ func (w *wireExplanation) whole() bool { return w.Accepted != nil }
 
 // wireExchange asks for an access token.
 type wireExchange struct {
-	RefreshToken string       `json:"refresh_token"`
+	RefreshToken string       `json:"refresh_token,omitempty"`
+	SubjectToken string       `json:"subject_token,omitempty"`
 	Roles        []token.Role `json:"roles"` // null: all; []: none
 	Resource     string       `json:"resource,omitempty"`
 	ClientID     string       `json:"client_id,omitempty"`

@@ -28,6 +28,8 @@ type wireAccount struct {
 	RolesAt        orNull[time.Time] `json:"roles_at"`
 	HasPassword    bool              `json:"has_password"`
 	WrongPasswords int               `json:"wrong_passwords"`
+	// Identities are changed by linking and unlinking alone.
+	Identities orEmpty[wireIdentityLink] `json:"identities"`
 }
 
 // wirePassword is a new password, and the old one if it is the caller's own.
@@ -48,7 +50,7 @@ func toWireAccount(a token.Account) wireAccount {
 		Owner: a.Owner, Kind: a.Kind, DisplayName: some(a.DisplayName), Roles: a.Roles, Steward: some(a.Steward),
 		Status: accountActive, CreatedAt: some(a.CreatedAt), CreatedBy: some(a.CreatedBy), Revision: a.Revision,
 		EntryID: some(a.EntryID), DirectoryRoles: a.DirectoryRoles, RolesAt: some(a.RolesAt),
-		HasPassword: a.HasPassword, WrongPasswords: a.WrongPasswords,
+		HasPassword: a.HasPassword, WrongPasswords: a.WrongPasswords, Identities: toWireLinks(a.Identities),
 	}
 	if a.Disabled {
 		w.Status = accountDisabled
@@ -66,7 +68,7 @@ func (w *wireAccount) account() (token.Account, error) {
 		Owner: w.Owner, Kind: w.Kind, DisplayName: w.DisplayName.v, Roles: w.Roles.items(), Steward: w.Steward.v,
 		Disabled: w.Status == accountDisabled, CreatedAt: w.CreatedAt.v, CreatedBy: w.CreatedBy.v, Revision: w.Revision,
 		EntryID: w.EntryID.v, DirectoryRoles: w.DirectoryRoles.items(), RolesAt: w.RolesAt.v,
-		HasPassword: w.HasPassword, WrongPasswords: w.WrongPasswords,
+		HasPassword: w.HasPassword, WrongPasswords: w.WrongPasswords, Identities: fromWireLinks(w.Identities),
 	}, nil
 }
 

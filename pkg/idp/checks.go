@@ -191,7 +191,7 @@ func (in *inspection) identity(context.Context) error {
 	if owner.Name != value {
 		return refused("its claim %q is %q, which is not written as names are, %q", name, value, owner.Name)
 	}
-	in.verdict.Subject = value
+	in.verdict.Claim, in.verdict.Subject = name, value
 	in.say("its claim %s says who it is: %q", name, value)
 	return nil
 }

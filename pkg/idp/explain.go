@@ -11,30 +11,23 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
-// Finding is what one check says of a JWT.
-type Finding struct {
-	Check string // form, issuer, algorithm, audience, times, kind, identity, roles, signature
-	OK    bool
-	Text  string // plain words, for who may know why
-}
-
 // Explain says of every check what it finds, where [Set.Judge] ends at the first
 // refusal. Checks that need the result of one that failed are left out. The error
 // is that of Judge.
-func (s *Set) Explain(ctx context.Context, text string) ([]Finding, error) {
+func (s *Set) Explain(ctx context.Context, text string) ([]token.Finding, error) {
 	in := inspection{set: s, text: text, said: []string{}}
-	var findings []Finding
+	var findings []token.Finding
 	var first error
 	for _, c := range checks {
 		in.said = in.said[:0]
 		err := c.run(&in, ctx)
 		if err != nil {
-			findings = append(findings, Finding{c.name, false, err.Error()})
+			findings = append(findings, token.Finding{Check: c.name, Text: err.Error()})
 			if first == nil {
 				first = in.explain(err)
 			}
 		} else {
-			findings = append(findings, Finding{c.name, true, strings.Join(in.said, "; ")})
+			findings = append(findings, token.Finding{Check: c.name, OK: true, Text: strings.Join(in.said, "; ")})
 		}
 		if in.jwt == nil || in.provider == nil && c.name == "issuer" {
 			break

@@ -12,7 +12,7 @@ import (
 )
 
 // checked is which checks say yes, and which no.
-func checked(findings []Finding) string {
+func checked(findings []token.Finding) string {
 	var words []string
 	for _, f := range findings {
 		sign := "-"

@@ -227,7 +227,7 @@ func TestHostileAnswers(t *testing.T) {
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusFound)
 		}, "302 Found"},
-		"silence":    {func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "imeout"},
+		"silence":    {func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "cannot be had"},
 		"a page":     {func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("<html>")) }, "is no key set"},
 		"nothing":    {func(w http.ResponseWriter, r *http.Request) {}, "is no key set"},
 		"no keys":    {func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`{"keys":[]}`)) }, "no key that can be used"},

@@ -128,7 +128,7 @@ func (f *Fields) Kind(name string, k token.Kind) {
 
 // kindNames spares the map of names that token.Kind has: a tenth of a line of
 // CSV.
-var kindNames = [...]string{token.User: token.User.String(), token.Service: token.Service.String(), token.Refresh: token.Refresh.String(), token.Access: token.Access.String()}
+var kindNames = [...]string{token.User: token.User.String(), token.Service: token.Service.String(), token.Refresh: token.Refresh.String(), token.Access: token.Access.String(), token.Federated: token.Federated.String()}
 
 // Owner is written realm/name; the zero one is not there.
 func (f *Fields) Owner(name string, o token.Owner) {

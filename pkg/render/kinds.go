@@ -247,7 +247,7 @@ func Accounts() Kind[token.Account] {
 			{Header: "KIND", Text: func(a *account) string { return string(a.Kind) }},
 			{Header: "DISPLAY NAME", Text: func(a *account) string { return a.DisplayName }, Cut: true},
 			{Header: "STATUS", Text: accountStatus, Tone: func(a *account) Tone { return yesNoTone(!a.Disabled) }},
-			{Header: "ROLES", Text: func(a *account) string { return joinRoles(a.AllRoles()) }, Cut: true},
+			{Header: "ROLES", Text: func(a *account) string { return joinRoles(a.AllRoles(time.Now())) }, Cut: true},
 			{Header: "STEWARD", Text: func(a *account) string { return a.Steward.String() }, Wide: true},
 			{Header: "CREATED", Time: func(a *account) time.Time { return a.CreatedAt }, Wide: true},
 			{Header: "CREATED BY", Text: func(a *account) string { return a.CreatedBy.String() }, Wide: true},

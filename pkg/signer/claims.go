@@ -27,13 +27,17 @@ type Claims struct {
 	Roles     []token.Role // always an array, also of none
 	Parent    token.ID     // tid: the refresh token
 	Scope     string       // may be empty
+	// Provider, idp, is the identity provider that vouched for the subject, in
+	// the place of a refresh token; may be empty. Then Parent names what all that
+	// comes of one exchange has in common.
+	Provider string
 }
 
 // registered claims never carry roles: they mean something else to every
 // reader (RFC 7519 §4.1, RFC 9068 §2.2, RFC 7800 §3.1, RFC 8693 §4).
 var registered = map[string]bool{
 	"iss": true, "sub": true, "aud": true, "exp": true, "nbf": true, "iat": true, "jti": true,
-	"client_id": true, "scope": true, "tid": true, "cnf": true, "act": true, "may_act": true, "auth_time": true, "acr": true, "amr": true,
+	"client_id": true, "scope": true, "tid": true, "idp": true, "cnf": true, "act": true, "may_act": true, "auth_time": true, "acr": true, "amr": true,
 }
 
 // lastSecond is the end of the year 9999.
@@ -42,9 +46,9 @@ const lastSecond = 253402300799
 // check refuses claims that no reader should get to see.
 func (c *Claims) check() error {
 	for _, f := range [...]struct{ name, value string }{
-		{"iss", c.Issuer}, {"sub", c.Subject}, {"aud", c.Audience}, {"jti", c.ID}, {"client_id", c.ClientID}, {"name of the role claim", c.RoleClaim}, {"scope", c.Scope},
+		{"iss", c.Issuer}, {"sub", c.Subject}, {"aud", c.Audience}, {"jti", c.ID}, {"client_id", c.ClientID}, {"name of the role claim", c.RoleClaim}, {"scope", c.Scope}, {"idp", c.Provider},
 	} {
-		if f.value == "" && f.name != "scope" {
+		if f.value == "" && f.name != "scope" && f.name != "idp" {
 			return token.Errorf(token.ErrUsage, "an access token needs the %s", f.name)
 		}
 		if !utf8.ValidString(f.value) {
@@ -91,6 +95,9 @@ func (c *Claims) appendJSON(b []byte) []byte {
 	text("jti", c.ID)
 	if !c.Parent.IsZero() {
 		text("tid", c.Parent.String())
+	}
+	if c.Provider != "" {
+		text("idp", c.Provider)
 	}
 	if c.Scope != "" {
 		text("scope", c.Scope)
@@ -156,6 +163,8 @@ func (c *Claims) set(name string, value []byte) (err error) {
 		c.ClientID, err = textClaim(name, value)
 	case "scope":
 		c.Scope, err = textClaim(name, value)
+	case "idp":
+		c.Provider, err = textClaim(name, value)
 	case "iat":
 		c.IssuedAt, err = timeClaim(name, value)
 	case "nbf":

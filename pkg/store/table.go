@@ -129,7 +129,7 @@ func (t Table[T]) unmarshal(key, value []byte, v *T) error {
 }
 
 // Accounts are the accounts by realm and name.
-var Accounts = NewTable("account", 2,
+var Accounts = NewTable("account", 3,
 	func(a *token.Account) []string { return []string{a.Owner.Realm, a.Owner.Name} },
 	func(e *Encoder, a *token.Account) {
 		e.Owner(a.Owner)
@@ -147,6 +147,14 @@ var Accounts = NewTable("account", 2,
 		e.Time(a.RolesAt)
 		e.Bytes(a.Password)
 		e.Uint(uint64(a.WrongPasswords))
+		e.Uint(uint64(len(a.Identities)))
+		for _, i := range a.Identities {
+			e.String(i.Issuer)
+			e.String(i.Claim)
+			e.String(i.Subject)
+			e.Roles(i.Roles)
+			e.Time(i.RolesUntil)
+		}
 	},
 	func(d *Decoder, a *token.Account) {
 		a.Owner = d.Owner()
@@ -167,6 +175,18 @@ var Accounts = NewTable("account", 2,
 		a.RolesAt = d.Time()
 		a.Password = d.Bytes()
 		a.WrongPasswords = int(d.Uint())
+		if d.Version < 3 { // of a time without identity providers
+			return
+		}
+		for range min(d.Uint(), maxListed) {
+			var i token.LinkedIdentity
+			i.Issuer = d.String()
+			i.Claim = d.String()
+			i.Subject = d.String()
+			i.Roles = d.Roles()
+			i.RolesUntil = d.Time()
+			a.Identities = append(a.Identities, i)
+		}
 	})
 
 // Connections are the connections by name.
@@ -239,7 +259,7 @@ var Services = NewTable("service", 1,
 	})
 
 // Policies holds the one policy.
-var Policies = NewTable("policy", 2,
+var Policies = NewTable("policy", 3,
 	func(*token.Policy) []string { return nil },
 	func(e *Encoder, p *token.Policy) {
 		e.Duration(p.UserTokenLifetime)
@@ -256,6 +276,7 @@ var Policies = NewTable("policy", 2,
 		e.Duration(p.DirectoryMemory)
 		e.Uint(uint64(p.PurgeBreaker))
 		e.Uint(uint64(p.Lockout))
+		e.Duration(p.FederatedTokenLifetime)
 	},
 	func(d *Decoder, p *token.Policy) {
 		p.UserTokenLifetime = d.Duration()
@@ -268,8 +289,9 @@ var Policies = NewTable("policy", 2,
 		p.Retention = d.Duration()
 		p.LongestAccessLifetime = d.Duration()
 		p.Revision = d.Uint()
+		normal := token.DefaultPolicy()
+		p.FederatedTokenLifetime = normal.FederatedTokenLifetime
 		if d.Version < 2 { // of a time without directories
-			normal := token.DefaultPolicy()
 			p.DirectoryUnreachable, p.DirectoryMemory, p.PurgeBreaker, p.Lockout = normal.DirectoryUnreachable, normal.DirectoryMemory, normal.PurgeBreaker, normal.Lockout
 			return
 		}
@@ -277,4 +299,7 @@ var Policies = NewTable("policy", 2,
 		p.DirectoryMemory = d.Duration()
 		p.PurgeBreaker = int(d.Uint())
 		p.Lockout = int(d.Uint())
+		if d.Version >= 3 { // of a time with identity providers
+			p.FederatedTokenLifetime = d.Duration()
+		}
 	})

@@ -44,6 +44,9 @@ type Account struct {
 	// DirectoryRoles are the roles that the directory gave, at RolesAt.
 	DirectoryRoles []Role
 	RolesAt        time.Time
+	// Identities are those at identity providers that stand for this account.
+	// None stands for two.
+	Identities []LinkedIdentity
 	// Password checks the password of a local account; nil: it has none. It is
 	// never shown.
 	Password secret.Verifier
@@ -58,15 +61,36 @@ type Account struct {
 // Off reports whether the owner's tokens are refused.
 func (a *Account) Off() bool { return a.Disabled || a.Successor != "" }
 
-// AllRoles are the roles of the account, whoever gave them, sorted.
-func (a *Account) AllRoles() []Role {
-	if len(a.DirectoryRoles) == 0 {
+// AllRoles are the roles of the account at a moment, whoever gave them, sorted.
+func (a *Account) AllRoles(now time.Time) []Role {
+	all := a.Roles
+	if len(a.DirectoryRoles) > 0 {
+		all = slices.Concat(all, a.DirectoryRoles)
+	}
+	for _, i := range a.Identities {
+		if len(i.Roles) > 0 && now.Before(i.RolesUntil) {
+			all = slices.Concat(all, i.Roles)
+		}
+	}
+	if len(all) == len(a.Roles) {
 		return a.Roles
 	}
-	all := slices.Concat(a.Roles, a.DirectoryRoles)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
+
+// Identity is one of the account's external identities, or nil.
+func (a *Account) Identity(e ExternalIdentity) *LinkedIdentity {
+	for i := range a.Identities {
+		if a.Identities[i].ExternalIdentity == e {
+			return &a.Identities[i]
+		}
+	}
+	return nil
+}
+
+// maxIdentities is how many external identities may stand for an account.
+const maxIdentities = 20
 
 // Check says what is wrong with the account as such.
 func (a *Account) Check() error {
@@ -81,6 +105,9 @@ func (a *Account) Check() error {
 	}
 	if err := checkRoles(a.Roles); err != nil {
 		return err
+	}
+	if len(a.Identities) > maxIdentities {
+		return Errorf(ErrUsage, "there are %d identities linked to %s, more than %d", len(a.Identities), a.Owner, maxIdentities)
 	}
 	return checkText("display name", a.DisplayName)
 }

@@ -30,8 +30,12 @@ type Policy struct {
 	PurgeBreaker int
 	// Lockout is how many wrong old passwords in a row leave an account as it
 	// is. The one after disables it.
-	Lockout  int
-	Revision uint64
+	Lockout int
+	// FederatedTokenLifetime is the longest life of a token whose owner only an
+	// identity provider knows, whom nobody can ask whether they are still there;
+	// and for how long the roles that a provider gave are believed.
+	FederatedTokenLifetime time.Duration
+	Revision               uint64
 }
 
 // Unreachable says what to do while a directory does not answer.
@@ -66,6 +70,7 @@ func DefaultPolicy() Policy {
 		DirectoryMemory:         Day,
 		PurgeBreaker:            10,
 		Lockout:                 10,
+		FederatedTokenLifetime:  90 * Day,
 	}
 }
 
@@ -89,6 +94,21 @@ func (p *Policy) LifetimeFor(k Kind, asked time.Duration) (time.Duration, error)
 			WithHint("ask for less, or let a sysadmin change it: tokenctl admin policy set")
 	}
 	return asked, nil
+}
+
+// LifetimeForFederated is LifetimeFor a token whose owner only an identity
+// provider knows: it never has none, and no longer one than policy says.
+func (p *Policy) LifetimeForFederated(k Kind, asked time.Duration) (time.Duration, error) {
+	life, err := p.LifetimeFor(k, asked)
+	limit := p.FederatedTokenLifetime
+	switch {
+	case err != nil || life > 0 && life <= limit:
+		return life, err
+	case asked == 0:
+		return limit, nil
+	}
+	return 0, Errorf(ErrUsage, "lifetime %s is over the %s that policy allows a token whose owner an identity provider knows", FormatDuration(asked), FormatDuration(limit)).
+		WithHint("ask for less, or let a sysadmin change it: tokenctl admin policy set federated_token_lifetime")
 }
 
 // A PolicyField is one named setting of a [Policy], in the text form that
@@ -115,6 +135,7 @@ func PolicyFields() []PolicyField {
 				return nil
 			},
 		},
+		duration("federated_token_lifetime", "longest life of a token whose owner only an identity provider knows, and of the roles that it gave", false, func(p *Policy) *time.Duration { return &p.FederatedTokenLifetime }),
 		{
 			"issuer", "the iss of access tokens, an absolute URI", func(p *Policy) string { return p.Issuer },
 			func(p *Policy, s string) error {

@@ -59,7 +59,8 @@ type RoleMapping struct {
 type Verdict struct {
 	Provider string // its name
 	Issuer   string
-	Subject  string // the value of the provider's Claim: with Issuer the identity
+	Claim    string // the name of the claim that says who it is
+	Subject  string // its value: with Issuer the identity
 	Unlinked bool   // the provider allows subjects that no account is linked to
 	Roles    []Role // by the provider's RoleMap, sorted, each once; never nil
 	// ExpiresAt is the exp of the JWT, without leeway.
@@ -69,6 +70,35 @@ type Verdict struct {
 
 // Owner is who the subject is if no account is linked to it.
 func (v *Verdict) Owner() Owner { return Owner{v.Provider, v.Subject} }
+
+// Identity is what accounts are linked to. It has no provider's name: whoever
+// has that of another one day vouches for others.
+func (v *Verdict) Identity() ExternalIdentity { return ExternalIdentity{v.Issuer, v.Claim, v.Subject} }
+
+// Identity is that of a subject of the provider.
+func (p *Provider) Identity(subject string) ExternalIdentity {
+	return ExternalIdentity{p.Issuer, p.Claim, subject}
+}
+
+// ExternalIdentity names somebody as an identity provider does: by an issuer, a
+// claim of its JWTs, and the value of that.
+type ExternalIdentity struct{ Issuer, Claim, Subject string }
+
+// LinkedIdentity is an external identity that stands for an account.
+type LinkedIdentity struct {
+	ExternalIdentity
+	// Roles are what the provider last said of them, which counts until
+	// RolesUntil: nobody can be asked whether it still holds.
+	Roles      []Role
+	RolesUntil time.Time
+}
+
+// Finding is what one check says of a JWT of a provider.
+type Finding struct {
+	Check string // form, issuer, algorithm, audience, times, kind, identity, roles, signature
+	OK    bool
+	Text  string // plain words, for who may know why
+}
 
 const (
 	// MaxCertificates is how many certificates a provider may have.

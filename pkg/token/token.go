@@ -34,9 +34,11 @@ const (
 	Service Kind = 2 // being its owner at one service
 	Refresh Kind = 3 // obtaining access tokens
 	Access  Kind = 4 // a signed JWT; never stored
+	// Federated is a JWT of an identity provider; never stored.
+	Federated Kind = 5
 )
 
-var kindNames = map[Kind]string{User: "user", Service: "service", Refresh: "refresh", Access: "access"}
+var kindNames = map[Kind]string{User: "user", Service: "service", Refresh: "refresh", Access: "access", Federated: "federated"}
 
 func (k Kind) String() string {
 	if name, ok := kindNames[k]; ok {
@@ -292,13 +294,16 @@ type Identity struct {
 	Service    string
 	Connection string
 	ExpiresAt  time.Time // zero: never
-	// Of an access token alone: its claims iss, aud, jti and iat (RFC 7519 §4.1).
+	// Of a JWT alone: its claims iss, aud, jti and iat (RFC 7519 §4.1).
 	Issuer   string
 	Audience string
-	// ParentExpires is when the refresh token ends that it was made from.
-	ParentExpires time.Time
-	JWTID         string
-	IssuedAt      time.Time
+	JWTID    string
+	IssuedAt time.Time
+	// Provider is who vouches for it, if that is an identity provider.
+	Provider string
+	// Until ends what is made with it; zero: policy alone says how long that
+	// lives.
+	Until time.Time
 }
 
 // HasRole says whether the identity bears a role. [Admin] counts as every

@@ -33,7 +33,7 @@ func accessIdentity(w *world) {
 	}
 	w.equal("the identity", id, token.Identity{
 		Kind: token.Access, ID: r.Token.ID, Owner: local("alice"), Roles: []token.Role{"reader"}, Connection: "default", ExpiresAt: w.second().Add(time.Hour),
-		Issuer: "http://127.0.0.1:8470", Audience: "urn:tokenctl:default", JWTID: id.JWTID, IssuedAt: w.second(), ParentExpires: r.Token.ExpiresAt,
+		Issuer: "http://127.0.0.1:8470", Audience: "urn:tokenctl:default", JWTID: id.JWTID, IssuedAt: w.second(), Until: r.Token.ExpiresAt,
 	})
 	e, err := w.root.Explain(background, a.Text)
 	w.must(err)

@@ -1,0 +1,316 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/tokenctl/tokenctl/pkg/audit"
+	"github.com/tokenctl/tokenctl/pkg/secret"
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func provider(r store.Reader, name string) (token.Provider, error) {
+	p, err := store.Providers.Get(r, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return p, token.Errorf(token.ErrNotFound, "there is no identity provider %q", name).WithHint("tokenctl admin idp list shows them")
+	}
+	return p, err
+}
+
+// providerText is what the audit log says of a provider.
+func providerText(p *token.Provider) string {
+	text := fmt.Sprintf("issuer %s, audience %s, claim %s", p.Issuer, strings.Join(p.Audiences, " "), p.Claim)
+	switch {
+	case p.JWKSURL != "":
+		text += ", keys at " + p.JWKSURL
+	case len(p.Certificates) > 0:
+		text += fmt.Sprintf(", %d certificates", len(p.Certificates))
+	}
+	if p.RoleClaim != "" {
+		text += ", roles by " + p.RoleClaim
+	}
+	for _, m := range p.RoleMap {
+		text += fmt.Sprintf(" %q=%s", m.From, m.Role)
+	}
+	if p.Unlinked {
+		text += ", unlinked subjects"
+	}
+	if p.Disabled {
+		return "disabled, " + text
+	}
+	return "enabled, " + text
+}
+
+// checkProvider refuses a provider that cannot be used as it is.
+func (s *session) checkProvider(p *token.Provider) error {
+	if err := p.Check(); err != nil {
+		return err
+	}
+	if s.directories[p.Name] != nil || slices.Contains(s.realms, p.Name) {
+		return realmTaken(p.Name)
+	}
+	return nil
+}
+
+// soleIssuer refuses an issuer that another provider has.
+func (c *change) soleIssuer(p *token.Provider) error {
+	for other, err := range store.Providers.Scan(c) {
+		if err != nil {
+			return err
+		}
+		if other.Name != p.Name && other.Issuer == p.Issuer {
+			return token.Errorf(token.ErrConflict, "the provider %q has the issuer %s already", other.Name, p.Issuer).
+				WithHint("one provider may have several audiences: tokenctl admin idp set %s --audience …", other.Name)
+		}
+	}
+	return nil
+}
+
+// AddProvider implements [Providers].
+func (s *session) AddProvider(ctx context.Context, p token.Provider) (token.Provider, error) {
+	if err := s.checkProvider(&p); err != nil {
+		return p, err
+	}
+	err := s.once(ctx, func(c *change) (string, error) {
+		if err := c.by.needs(c, "add identity providers", token.Admin); err != nil {
+			return "", err
+		}
+		has, err := store.Providers.Has(c, p.Name)
+		if err != nil {
+			return "", err
+		}
+		if has {
+			return "", token.Errorf(token.ErrConflict, "there is an identity provider %q already", p.Name).WithHint("change it: tokenctl admin idp set %s", p.Name)
+		}
+		if err := c.soleIssuer(&p); err != nil {
+			return "", err
+		}
+		// Whoever is there was never vouched for by this one.
+		o, err := firstOf(c, p.Name)
+		if err != nil {
+			return "", err
+		}
+		if !o.IsZero() {
+			return "", token.Errorf(token.ErrConflict, "there are accounts in the realm %q, %s among them, which the provider would vouch for", p.Name, o).
+				WithHint("choose another name, or delete them: tokenctl admin user list --realm %s", p.Name)
+		}
+		p.CreatedAt, p.CreatedBy, p.Revision = c.now, c.by.caller.Owner, 1
+		c.note(audit.Entry{Action: "provider.add", Object: p.Name, Detail: providerText(&p)})
+		return "", store.Providers.Put(c, p)
+	}, func(c *change, _ string) (err error) {
+		c.note(audit.Entry{Action: "provider.add", Object: p.Name, Detail: replayed})
+		p, err = store.Providers.Get(c, p.Name)
+		return goneSince(err)
+	})
+	return p, err
+}
+
+// firstOf is some owner in a realm; zero: it has none.
+func firstOf(r store.Reader, realm string) (o token.Owner, err error) {
+	for a, err := range store.Accounts.Scan(r, realm) {
+		return a.Owner, err
+	}
+	return o, nil
+}
+
+// Provider implements [Providers].
+func (s *session) Provider(ctx context.Context, name string) (p token.Provider, err error) {
+	err = s.view(ctx, func(r store.Reader) (err error) {
+		p, err = provider(r, name)
+		return err
+	})
+	return p, err
+}
+
+// ListProviders implements [Providers].
+func (s *session) ListProviders(ctx context.Context) iter.Seq2[token.Provider, error] {
+	return func(yield func(token.Provider, error) bool) {
+		if err := s.view(ctx, func(store.Reader) error { return nil }); err != nil {
+			yield(token.Provider{}, err)
+			return
+		}
+		store.Providers.Pages(ctx, s.store)(yield)
+	}
+}
+
+// SetProvider implements [Providers].
+func (s *session) SetProvider(ctx context.Context, p token.Provider) (token.Provider, error) {
+	check := s.checkProvider
+	if p.Disabled { // one that could not be used can still be switched off
+		check = (*token.Provider).Check
+	}
+	if err := check(&p); err != nil {
+		return p, err
+	}
+	var now token.Provider
+	err := s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "change identity providers", token.Admin); err != nil {
+			return err
+		}
+		was, err := provider(c, p.Name)
+		if err != nil {
+			return err
+		}
+		if p.Revision != 0 && p.Revision != was.Revision {
+			return token.Errorf(token.ErrConflict, "the identity provider %q has changed meanwhile", p.Name).WithHint("look again: tokenctl admin idp show %s", p.Name)
+		}
+		if err := c.soleIssuer(&p); err != nil {
+			return err
+		}
+		now = p // fn may run again: the request stays as it is
+		now.CreatedAt, now.CreatedBy, now.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
+		action := "provider.set"
+		switch {
+		case now.Disabled && !was.Disabled:
+			action = "provider.disable"
+		case !now.Disabled && was.Disabled:
+			action = "provider.enable"
+		}
+		c.note(audit.Entry{Action: action, Object: now.Name, Detail: providerText(&now)})
+		return store.Providers.Put(c, now)
+	})
+	return now, err
+}
+
+// DeleteProvider implements [Providers].
+func (s *session) DeleteProvider(ctx context.Context, name string) error {
+	return s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "delete identity providers", token.Admin); err != nil {
+			return err
+		}
+		if _, err := provider(c, name); err != nil {
+			return err
+		}
+		o, err := firstOf(c, name)
+		if err != nil {
+			return err
+		}
+		if !o.IsZero() {
+			return token.Errorf(token.ErrConflict, "there are accounts in the realm %q, %s among them, and nobody could be asked about them", name, o).
+				WithHint("delete them first (tokenctl admin user list --realm %s), or disable it: tokenctl admin idp set %s --disabled", name, name)
+		}
+		c.note(audit.Entry{Action: "provider.delete", Object: name})
+		return store.Providers.Delete(c, name)
+	})
+}
+
+// LoginProviders implements [Providers].
+func (s *session) LoginProviders(ctx context.Context) (all []token.Provider, err error) {
+	err = s.view(ctx, func(r store.Reader) error {
+		all = nil
+		for p, err := range store.Providers.Scan(r) {
+			if err != nil {
+				return err
+			}
+			if p.Disabled || p.ClientID == "" {
+				continue
+			}
+			all = append(all, token.Provider{Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, Audiences: p.Audiences[:1]})
+		}
+		return nil
+	})
+	return all, err
+}
+
+// ExplainJWT implements [Providers].
+func (s *session) ExplainJWT(ctx context.Context, jwt secret.Secret) (e JWTExplanation, err error) {
+	if err := s.view(ctx, func(r store.Reader) error { return s.needs(r, "ask why a JWT is refused", token.Auditor) }); err != nil {
+		return e, err
+	}
+	c, err := s.parse(ctx, jwt)
+	switch {
+	case errors.Is(err, token.ErrMalformed) || err == nil && c.kind != token.Access && c.kind != token.Federated:
+		return e, token.Errorf(token.ErrUsage, "this is no JWT").WithHint("a JWT is three parts between two periods, eyJ….….…")
+	case err != nil:
+		return e, err
+	case s.federation.judge == nil:
+		return e, token.Errorf(token.ErrCannotTell, "nobody here judges the JWTs of identity providers")
+	}
+	if e.Findings, err = s.federation.judge.Explain(ctx, c.jwt); errors.Is(err, token.ErrCannotTell) {
+		err = nil // it is in the findings
+		return e, err
+	}
+	if err != nil {
+		return e, nil
+	}
+	v, err := s.judge(ctx, c)
+	var no *Refusal
+	last := token.Finding{Check: "owner"}
+	switch {
+	case errors.As(err, &no):
+		last.Text = string(no.Reason)
+		if no.why != "" {
+			last.Text = no.why
+		}
+	case err != nil:
+		return e, err
+	default:
+		last.OK, last.Text = true, fmt.Sprintf("it stands for %s", v.identity.Owner)
+		e.Accepted, e.Owner, e.Roles = true, v.identity.Owner, v.identity.Roles
+	}
+	if v.said != nil {
+		e.Provider = v.said.Provider
+	}
+	e.Findings = append(e.Findings, last)
+	return e, nil
+}
+
+// LinkIdentity implements [Accounts].
+func (s *session) LinkIdentity(ctx context.Context, o token.Owner, name, subject string) (token.Account, error) {
+	return s.changeIdentities(ctx, o, name, subject, "account.link", func(a *token.Account, e token.ExternalIdentity) error {
+		if a.Identity(e) == nil {
+			a.Identities = append(slices.Clone(a.Identities), token.LinkedIdentity{ExternalIdentity: e})
+		}
+		return a.Check()
+	})
+}
+
+// UnlinkIdentity implements [Accounts].
+func (s *session) UnlinkIdentity(ctx context.Context, o token.Owner, name, subject string) (token.Account, error) {
+	return s.changeIdentities(ctx, o, name, subject, "account.unlink", func(a *token.Account, e token.ExternalIdentity) error {
+		if a.Identity(e) == nil {
+			return token.Errorf(token.ErrNotFound, "%q of the identity provider %s is not linked to %s", subject, name, a.Owner).
+				WithHint("tokenctl admin user show %s names what is", a.Owner)
+		}
+		a.Identities = slices.DeleteFunc(slices.Clone(a.Identities), func(i token.LinkedIdentity) bool { return i.ExternalIdentity == e })
+		return nil
+	})
+}
+
+func (s *session) changeIdentities(ctx context.Context, o token.Owner, name, subject, action string, apply func(*token.Account, token.ExternalIdentity) error) (now token.Account, err error) {
+	if o, err = s.canonicalOwner(o); err != nil {
+		return now, err
+	}
+	// A JWT is refused whose subject is written otherwise.
+	if as, err := token.NewOwner(name, subject); err != nil {
+		return now, err
+	} else if as.Name != subject {
+		return now, token.Errorf(token.ErrUsage, "the subject %q is not written as names are, %q", subject, as.Name)
+	}
+	err = s.update(ctx, func(c *change) error {
+		if err := c.by.needs(c, "change accounts", token.Admin); err != nil {
+			return err
+		}
+		p, err := provider(c, name)
+		if err != nil {
+			return err
+		}
+		a, err := account(c, o)
+		if err != nil {
+			return err
+		}
+		if err := apply(&a, p.Identity(subject)); err != nil {
+			return err
+		}
+		a.Revision++
+		now = a
+		c.noteAccount(action, &a, fmt.Sprintf("%q of the provider %s, %s", subject, name, p.Issuer))
+		return c.putAccount(a)
+	})
+	return shown(now), err
+}

@@ -1,0 +1,84 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/tokenctl/tokenctl/pkg/store"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// keepProviders takes every identity provider as it is now: what is accepted of
+// it may have been narrowed since. One that is gone is disabled.
+func (s *session) keepProviders(ctx context.Context, present store.Store, rep *RestoreReport) error {
+	for was, err := range store.Providers.Pages(ctx, s.store) {
+		if err != nil {
+			return err
+		}
+		var now token.Provider
+		err := present.View(ctx, func(r store.Reader) (err error) {
+			now, err = store.Providers.Get(r, was.Name)
+			return err
+		})
+		if errors.Is(err, store.ErrNotFound) {
+			now, err = was, nil
+			now.Disabled = true
+			now.Revision++
+		}
+		if err != nil {
+			return err
+		}
+		if now.Revision == was.Revision || was.Disabled && now.Disabled {
+			continue
+		}
+		rep.Kept++
+		if err := s.store.Update(ctx, func(w store.Writer) error { return store.Providers.Put(w, now) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepEndedAccess takes over which access tokens were revoked since.
+func (s *session) keepEndedAccess(ctx context.Context, present store.Store) error {
+	for e, err := range endedAccesses.Pages(ctx, present) {
+		if err != nil {
+			return err
+		}
+		if err := s.store.Update(ctx, func(w store.Writer) error { return endedAccesses.Put(w, e) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stillLinked are the identities of an account that it has now, too, with the
+// roles that their providers gave last.
+func stillLinked(was, now *token.Account) []token.LinkedIdentity {
+	var kept []token.LinkedIdentity
+	for _, i := range now.Identities {
+		if was.Identity(i.ExternalIdentity) != nil {
+			kept = append(kept, i)
+		}
+	}
+	return kept
+}
+
+func sameIdentities(a, b *token.Account) bool {
+	return slices.EqualFunc(a.Identities, b.Identities, func(x, y token.LinkedIdentity) bool {
+		return x.ExternalIdentity == y.ExternalIdentity && slices.Equal(x.Roles, y.Roles) && x.RolesUntil.Equal(y.RolesUntil)
+	})
+}
+
+// putRestored writes an account that has at most the identities of was.
+func putRestored(w store.Writer, was, then *token.Account) error {
+	for _, i := range was.Identities {
+		if then.Identity(i.ExternalIdentity) == nil {
+			if err := store.Identities.Delete(w, i.Issuer, i.Claim, i.Subject); err != nil {
+				return err
+			}
+		}
+	}
+	return store.Accounts.Put(w, *then)
+}

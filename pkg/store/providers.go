@@ -1,0 +1,87 @@
+package store
+
+import "github.com/tokenctl/tokenctl/pkg/token"
+
+// Providers are the identity providers by name.
+var Providers = NewTable("provider", 1,
+	func(p *token.Provider) []string { return []string{p.Name} },
+	func(e *Encoder, p *token.Provider) {
+		e.String(p.Name)
+		e.String(p.Issuer)
+		e.Uint(uint64(len(p.Audiences)))
+		for _, a := range p.Audiences {
+			e.String(a)
+		}
+		e.String(p.JWKSURL)
+		e.Uint(uint64(len(p.Certificates)))
+		for _, c := range p.Certificates {
+			e.Bytes(c)
+		}
+		e.Uint(uint64(len(p.Algorithms)))
+		for _, a := range p.Algorithms {
+			e.String(string(a))
+		}
+		e.String(p.Claim)
+		e.String(p.RoleClaim)
+		e.Uint(uint64(len(p.RoleMap)))
+		for _, m := range p.RoleMap {
+			e.String(m.From)
+			e.String(string(m.Role))
+		}
+		e.Bool(p.Unlinked)
+		e.String(p.ClientID)
+		e.Duration(p.Leeway)
+		e.Bool(p.Disabled)
+		e.Time(p.CreatedAt)
+		e.Owner(p.CreatedBy)
+		e.Uint(p.Revision)
+	},
+	func(d *Decoder, p *token.Provider) {
+		p.Name = d.String()
+		p.Issuer = d.String()
+		for range min(d.Uint(), maxListed) {
+			p.Audiences = append(p.Audiences, d.String())
+		}
+		p.JWKSURL = d.String()
+		for range min(d.Uint(), maxListed) {
+			p.Certificates = append(p.Certificates, d.Bytes())
+		}
+		for range min(d.Uint(), maxListed) {
+			p.Algorithms = append(p.Algorithms, token.Algorithm(d.String()))
+		}
+		p.Claim = d.String()
+		p.RoleClaim = d.String()
+		for range min(d.Uint(), maxListed) {
+			p.RoleMap = append(p.RoleMap, token.RoleMapping{From: d.String(), Role: token.Role(d.String())})
+		}
+		p.Unlinked = d.Bool()
+		p.ClientID = d.String()
+		p.Leeway = d.Duration()
+		p.Disabled = d.Bool()
+		p.CreatedAt = d.Time()
+		p.CreatedBy = d.Owner()
+		p.Revision = d.Uint()
+	})
+
+// An IdentityHolder says whose account an external identity stands for.
+type IdentityHolder struct {
+	token.ExternalIdentity
+	Owner token.Owner
+}
+
+// Identities are the external identities that stand for accounts. A key of its
+// own for each keeps it from standing for two.
+var Identities = NewTable("identity", 1,
+	func(h *IdentityHolder) []string { return []string{h.Issuer, h.Claim, h.Subject} },
+	func(e *Encoder, h *IdentityHolder) {
+		e.String(h.Issuer)
+		e.String(h.Claim)
+		e.String(h.Subject)
+		e.Owner(h.Owner)
+	},
+	func(d *Decoder, h *IdentityHolder) {
+		h.Issuer = d.String()
+		h.Claim = d.String()
+		h.Subject = d.String()
+		h.Owner = d.Owner()
+	})
