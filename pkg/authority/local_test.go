@@ -7,6 +7,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/authority/authoritytest"
+	"github.com/tokenctl/tokenctl/pkg/idp"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/store/bolt"
@@ -15,14 +16,14 @@ import (
 
 func TestLocalOverMemory(t *testing.T) {
 	authoritytest.Run(t, func(_ *testing.T, now func() time.Time) authoritytest.Authority {
-		l := authority.New(authority.Options{Store: memory.New(), Keys: keyfile.New(now()), Now: now})
+		l := authority.New(authority.Options{Store: memory.New(), Keys: keyfile.New(now()), Now: now, Federation: idp.New(idp.Options{Now: now})})
 		return authoritytest.Authority{As: l.As, Maintain: l.Maintain}
 	})
 }
 
 func TestLocalOverBolt(t *testing.T) {
 	authoritytest.Run(t, func(t *testing.T, now func() time.Time) authoritytest.Authority {
-		l := authority.New(authority.Options{Store: openBolt(t, true), Keys: keyfile.New(now()), Now: now})
+		l := authority.New(authority.Options{Store: openBolt(t, true), Keys: keyfile.New(now()), Now: now, Federation: idp.New(idp.Options{Now: now})})
 		return authoritytest.Authority{As: l.As, Maintain: l.Maintain}
 	})
 }

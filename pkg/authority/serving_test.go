@@ -12,6 +12,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/authority/authoritytest"
+	"github.com/tokenctl/tokenctl/pkg/idp"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -27,7 +28,7 @@ func TestServing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			authoritytest.Run(t, func(t *testing.T, now func() time.Time) authoritytest.Authority {
-				l := authority.New(authority.Options{Store: open(t), Keys: keyfile.New(now()), Now: now, Serving: true})
+				l := authority.New(authority.Options{Store: open(t), Keys: keyfile.New(now()), Now: now, Serving: true, Federation: idp.New(idp.Options{Now: now})})
 				return authoritytest.Authority{As: l.As, Maintain: l.Maintain}
 			})
 		})

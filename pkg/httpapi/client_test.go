@@ -12,6 +12,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/authority/authoritytest"
 	"github.com/tokenctl/tokenctl/pkg/httpapi"
+	"github.com/tokenctl/tokenctl/pkg/idp"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/store/bolt"
@@ -42,7 +43,7 @@ func TestClientOverBolt(t *testing.T) {
 // overTheWire is an authority as clients have it: each caller has a listener of
 // their own, as the file's owner has the local socket.
 func overTheWire(t *testing.T, s store.Store, now func() time.Time) authoritytest.Authority {
-	l := authority.New(authority.Options{Store: s, Keys: keyfile.New(now()), Now: now})
+	l := authority.New(authority.Options{Store: s, Keys: keyfile.New(now()), Now: now, Federation: idp.New(idp.Options{Now: now})})
 	return authoritytest.Authority{
 		As: func(c authority.Caller) authority.Service {
 			return newClient(t, newServer(t, l, &c), httpapi.ClientOptions{})

@@ -24,6 +24,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/authority/authoritytest"
 	"github.com/tokenctl/tokenctl/pkg/httpapi"
+	"github.com/tokenctl/tokenctl/pkg/idp"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/store/memory"
 )
@@ -36,7 +37,7 @@ var document = sync.OnceValues(func() (*openapi3.T, error) {
 })
 
 func newLocal(now func() time.Time) *authority.Local {
-	return authority.New(authority.Options{Store: memory.New(), Keys: keyfile.New(now()), Now: now})
+	return authority.New(authority.Options{Store: memory.New(), Keys: keyfile.New(now()), Now: now, Federation: idp.New(idp.Options{Now: now})})
 }
 
 func TestDocumentIsValid(t *testing.T) {

@@ -47,6 +47,8 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Authority) 
 		{"Services", services},
 		{"Service tokens", serviceTokens},
 		{"Connections and policy", settings},
+		{"Identity providers", providers},
+		{"Their JWTs", federated},
 		{"Keys", keys},
 		{"Log", logging},
 		{"Storage", storage},
