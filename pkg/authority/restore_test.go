@@ -41,10 +41,15 @@ func newPast(t *testing.T) *past {
 		must(t, err)
 	}
 	must(t, p.root.Revoke(t.Context(), p.refs("ended before"), "early"))
+	p.backUp(t)
+	return p
+}
+
+func (p *past) backUp(t *testing.T) {
+	t.Helper()
 	var b bytes.Buffer
 	must(t, p.root.Backup(t.Context(), &b))
 	p.backup = b.Bytes()
-	return p
 }
 
 func (p *past) refs(fate string) []token.Ref { return []token.Ref{{ID: p.tokens[fate].Token.ID}} }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/httpapi"
+	"github.com/tokenctl/tokenctl/pkg/idp"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store/memory"
@@ -59,7 +60,7 @@ func owner(name string) token.Owner { return token.Owner{Realm: token.LocalRealm
 func newSite(t *testing.T, change ...func(*httpapi.Options)) *site {
 	t.Helper()
 	s := &site{T: t, now: time.Now().UTC().Truncate(time.Second), log: &logged{}, users: map[string]authority.Issued{}}
-	s.local = authority.New(authority.Options{Store: memory.New(), Keys: keyfile.New(s.now), Now: s.clock, Serving: true})
+	s.local = authority.New(authority.Options{Store: memory.New(), Keys: keyfile.New(s.now), Now: s.clock, Serving: true, Federation: idp.New(idp.Options{Now: s.clock})})
 	s.root = s.local.As(authority.Caller{Owner: owner("root"), Via: "uid 0", FileOwner: true})
 	for name, roles := range map[string][]token.Role{
 		"alice": {"reader", "writer"}, "bob": nil, "admin": {token.Admin}, "auditor": {token.Auditor}, "proxy": {token.Introspect},

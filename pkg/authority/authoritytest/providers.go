@@ -1,14 +1,6 @@
 package authoritytest
 
 import (
-	"crypto"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/base64"
-	"encoding/json"
-	"math/big"
 	"strings"
 	"time"
 
@@ -43,57 +35,32 @@ var federated = []rule{
 	{"What every check finds can be asked", explainJWT},
 }
 
-// issuer signs JWTs as an identity provider does.
+// issuer is an identity provider of the suite.
 type issuer struct {
-	w    *world
-	url  string
-	key  ed25519.PrivateKey
-	cert []byte
+	*Issuer
+	w *world
 }
 
 func (w *world) issuer(url string) *issuer {
 	w.Helper()
-	public, key, err := ed25519.GenerateKey(rand.Reader)
-	w.must(err)
-	cert := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "issuer"}, NotBefore: start.Add(-time.Hour), NotAfter: start.Add(10000 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, cert, cert, public, crypto.Signer(key))
-	w.must(err)
-	return &issuer{w, url, key, der}
+	return &issuer{NewIssuer(w.T, url, w.now), w}
 }
 
-// provider is one that accepts the issuer's JWTs.
-func (i *issuer) provider(name string) token.Provider {
-	p := token.NewProvider(name)
-	p.Issuer, p.Audiences, p.Certificates = i.url, []string{"https://tokens.example.org"}, [][]byte{i.cert}
-	return p
+func (i *issuer) jwt(subject string, more map[string]any) secret.Secret {
+	i.w.Helper()
+	return i.JWT(i.w.T, subject, more)
 }
 
 // add has the issuer's JWTs accepted.
 func (i *issuer) add(name string, change func(*token.Provider)) token.Provider {
 	i.w.Helper()
-	p := i.provider(name)
+	p := i.Provider(name)
 	if change != nil {
 		change(&p)
 	}
 	p, err := i.w.root.AddProvider(background, p)
 	i.w.must(err)
 	return p
-}
-
-// jwt is one of a subject, for us, that lives ten minutes; more is said over it.
-func (i *issuer) jwt(subject string, more map[string]any) secret.Secret {
-	i.w.Helper()
-	claims := map[string]any{
-		"iss": i.url, "sub": subject, "aud": "https://tokens.example.org", "jti": rand.Text(),
-		"iat": i.w.now().Unix(), "exp": i.w.now().Add(10 * time.Minute).Unix(),
-	}
-	for name, v := range more {
-		claims[name] = v
-	}
-	payload, err := json.Marshal(claims)
-	i.w.must(err)
-	text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA","typ":"at+jwt"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
-	return secret.FromText(text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(i.key, []byte(text))))
 }
 
 // corp is a provider of this name, with subjects that no account is linked to.
@@ -127,7 +94,7 @@ func (w *world) link(name, subject string) {
 
 func providerLife(w *world) {
 	i := w.issuer("https://login.example.org")
-	p := i.provider("corp")
+	p := i.Provider("corp")
 	p.RoleClaim, p.RoleMap, p.ClientID = "groups", []token.RoleMapping{{From: "a=b", Role: "reader"}}, "cli"
 	got, err := w.root.AddProvider(background, p)
 	w.must(err)
@@ -171,12 +138,14 @@ func providerBad(w *world) {
 		"no audience":           func(p *token.Provider) { p.Audiences = nil },
 		"a symmetric algorithm": func(p *token.Provider) { p.Algorithms = []token.Algorithm{"HS256"} },
 		"no signature":          func(p *token.Provider) { p.Algorithms = []token.Algorithm{"none"} },
-		"six certificates":      func(p *token.Provider) { p.Certificates = [][]byte{i.cert, i.cert, i.cert, i.cert, i.cert, i.cert} },
-		"keys over http":        func(p *token.Provider) { p.Certificates, p.JWKSURL = nil, "http://login.example.org/keys" },
-		"no claim":              func(p *token.Provider) { p.Claim = "" },
-		"a leeway of an hour":   func(p *token.Provider) { p.Leeway = time.Hour },
+		"six certificates": func(p *token.Provider) {
+			p.Certificates = [][]byte{i.Certificate, i.Certificate, i.Certificate, i.Certificate, i.Certificate, i.Certificate}
+		},
+		"keys over http":      func(p *token.Provider) { p.Certificates, p.JWKSURL = nil, "http://login.example.org/keys" },
+		"no claim":            func(p *token.Provider) { p.Claim = "" },
+		"a leeway of an hour": func(p *token.Provider) { p.Leeway = time.Hour },
 	} {
-		p := i.provider("corp")
+		p := i.Provider("corp")
 		change(&p)
 		if _, err := w.root.AddProvider(background, p); err == nil {
 			w.Errorf("%s: it is taken", what)
@@ -189,16 +158,16 @@ func providerBad(w *world) {
 func providerConflicts(w *world) {
 	i := w.issuer("https://login.example.org")
 	i.add("corp", nil)
-	_, err := w.root.AddProvider(background, i.provider("corp"))
+	_, err := w.root.AddProvider(background, i.Provider("corp"))
 	w.fails(err, token.ErrConflict)
-	_, err = w.root.AddProvider(background, i.provider("other"))
+	_, err = w.root.AddProvider(background, i.Provider("other"))
 	w.fails(err, token.ErrConflict)
 	second := w.issuer("https://two.example.org").add("two", nil)
-	second.Issuer = i.url
+	second.Issuer = i.URL
 	_, err = w.root.SetProvider(background, second)
 	w.fails(err, token.ErrConflict)
 	w.addAccount(token.Account{Owner: token.Owner{Realm: "staff", Name: "eve"}})
-	_, err = w.root.AddProvider(background, w.issuer("https://three.example.org").provider("staff"))
+	_, err = w.root.AddProvider(background, w.issuer("https://three.example.org").Provider("staff"))
 	w.fails(err, token.ErrConflict)
 }
 
@@ -206,7 +175,7 @@ func providerRights(w *world) {
 	i := w.issuer("https://login.example.org")
 	p := i.add("corp", nil)
 	for _, s := range []authority.Service{w.bob, w.auditor} {
-		_, err := s.AddProvider(background, w.issuer("https://two.example.org").provider("two"))
+		_, err := s.AddProvider(background, w.issuer("https://two.example.org").Provider("two"))
 		w.fails(err, token.ErrRefused)
 		_, err = s.SetProvider(background, p)
 		w.fails(err, token.ErrRefused)
@@ -229,7 +198,7 @@ func providerLogins(w *world) {
 	w.issuer("https://off.example.org").add("off", func(p *token.Provider) { p.ClientID, p.Disabled = "cli", true })
 	got, err := w.stranger().LoginProviders(background)
 	w.must(err)
-	w.equal("the providers to log in at", got, []token.Provider{{Name: "corp", Issuer: i.url, ClientID: "cli", Audiences: []string{"a"}}})
+	w.equal("the providers to log in at", got, []token.Provider{{Name: "corp", Issuer: i.URL, ClientID: "cli", Audiences: []string{"a"}}})
 }
 
 func federatedLinked(w *world) {
@@ -237,12 +206,12 @@ func federatedLinked(w *world) {
 	w.link("alice", "a-4711")
 	jwt := i.jwt("a-4711", map[string]any{"jti": "j1"})
 	w.equal("the identity", w.accepts(jwt), token.Identity{
-		Kind: token.Federated, Owner: local("alice"), Roles: []token.Role{"reader", "writer"}, Provider: "corp", Issuer: i.url, JWTID: "j1",
+		Kind: token.Federated, Owner: local("alice"), Roles: []token.Role{"reader", "writer"}, Provider: "corp", Issuer: i.URL, JWTID: "j1",
 		ExpiresAt: w.now().Add(10 * time.Minute).Truncate(time.Second),
 	})
 	a, err := w.alice.Account(background, local("alice"))
 	w.must(err)
-	w.equal("what is linked", a.Identities, []token.LinkedIdentity{{ExternalIdentity: token.ExternalIdentity{Issuer: i.url, Claim: "sub", Subject: "a-4711"}}})
+	w.equal("what is linked", a.Identities, []token.LinkedIdentity{{ExternalIdentity: token.ExternalIdentity{Issuer: i.URL, Claim: "sub", Subject: "a-4711"}}})
 	w.setAccount("alice", func(a *token.Account) { a.DisplayName, a.Identities = "Alice", nil })
 	w.accepts(jwt) // who sets an account does not unlink
 	w.disable("alice")
@@ -310,7 +279,7 @@ func federatedNameTaken(w *world) {
 	p, err := w.root.Provider(background, "corp")
 	w.must(err)
 	other := w.issuer("https://bought.example.org")
-	p.Issuer, p.Certificates = other.url, [][]byte{other.cert}
+	p.Issuer, p.Certificates = other.URL, [][]byte{other.Certificate}
 	_, err = w.root.SetProvider(background, p)
 	w.must(err)
 	w.refuses(other.jwt("eve", nil), authority.UnlinkedSubject) // another eve
@@ -327,11 +296,13 @@ func federatedRoles(w *world) {
 	w.link("bob", "b")
 	jwt := i.jwt("b", map[string]any{"groups": []string{"ops", "dev", "other"}})
 	w.equal("the roles", w.accepts(jwt).Roles, []token.Role{"reader", "writer"})
+	w.mustSubject(jwt, authority.Exchange{})
 	w.equal("those of one without groups", w.accepts(i.jwt("b", nil)).Roles, []token.Role{"reader"})
 	w.refuses(i.jwt("b", map[string]any{"groups": 7}), authority.WrongJWT)
 
 	// What it said last counts for what is made, for a time.
 	u := w.generate(w.bob, user())
+	w.mustSubject(i.jwt("b", nil), authority.Exchange{})
 	w.equal("the roles before", w.accepts(pair(u)).Roles, []token.Role{"reader"})
 	w.mustSubject(jwt, authority.Exchange{})
 	w.equal("the roles after", w.accepts(pair(u)).Roles, []token.Role{"reader", "writer"})
