@@ -227,6 +227,8 @@ func TestRestoreKeepsProvidersEndings(t *testing.T) {
 	must(t, err)
 	p.backUp(t)
 
+	_, err = p.root.LinkIdentity(ctx, owner("c"), "corp", "later")
+	must(t, err)
 	_, err = p.root.UnlinkIdentity(ctx, owner("a"), "corp", "a-1")
 	must(t, err)
 	_, err = p.root.RevokeSecret(ctx, access.Text, "leaked")
@@ -246,6 +248,9 @@ func TestRestoreKeepsProvidersEndings(t *testing.T) {
 	}
 	if _, err := verdictOn(l, access.Text); !errors.Is(err, token.ErrRefused) {
 		t.Errorf("an access token that was revoked is back: %v", err)
+	}
+	if a, err := root.Account(ctx, owner("c")); err != nil || len(a.Identities) > 0 {
+		t.Errorf("a link that was made later is there: %+v, %v", a, err)
 	}
 	if now, err := root.Provider(ctx, "two"); err != nil || !now.Disabled {
 		t.Errorf("a provider that was deleted is back: %+v, %v", now, err)

@@ -66,6 +66,15 @@ var kinds = []kind{
 		func(r store.Reader, name string) (any, error) { return store.Connections.Get(r, name) },
 	},
 	{
+		"provider",
+		func(t *rapid.T, w store.Writer) (store.Key, any, error) {
+			p := someProvider.Draw(t, "provider")
+			return store.NewKey('c').Text("provider").Text(p.Name), p, store.Providers.Put(w, p)
+		},
+		func(name string) store.Key { return store.NewKey('c').Text("provider").Text(name) },
+		func(r store.Reader, name string) (any, error) { return store.Providers.Get(r, name) },
+	},
+	{
 		"policy",
 		func(t *rapid.T, w store.Writer) (store.Key, any, error) {
 			p := somePolicy.Draw(t, "policy")
@@ -134,6 +143,8 @@ func reread(r store.Reader, name string, key store.Key, want any) (any, error) {
 		return store.Accounts.Get(r, o.Realm, o.Name)
 	case "connection":
 		return store.Connections.Get(r, want.(token.Connection).Name)
+	case "provider":
+		return store.Providers.Get(r, want.(token.Provider).Name)
 	}
 	return store.Policies.Get(r)
 }
@@ -143,6 +154,7 @@ func reread(r store.Reader, name string, key store.Key, want any) (any, error) {
 func values(t *testing.T) map[string][]byte {
 	s := memory.New()
 	rec := refreshToken(7, alice, "ci")
+	rec.Family = &token.Family{Tag: "tag", Retries: []token.Retry{{Verifier: secret.Verifier("older"), Until: at(8), Sealed: []byte("sealed")}}}
 	rec.ID, rec.CreatedBy, rec.SuspendedAt, rec.RotatedAt, rec.Previous = named("a"), bob, at(9), at(8), secret.Verifier("old")
 	put(t, s, rec)
 	update(t, s, func(w store.Writer) error {
@@ -150,6 +162,7 @@ func values(t *testing.T) map[string][]byte {
 			store.PutUse(w, rec.ID, token.Use{At: at(9), From: "192.0.2.1"}),
 			store.Accounts.Put(w, token.Account{Owner: token.Owner{Realm: "a", Name: "a"}, Kind: token.Person, Roles: []token.Role{"reader"}, CreatedAt: at(0)}),
 			store.Connections.Put(w, token.NewConnection("a")),
+			store.Providers.Put(w, token.NewProvider("a")),
 			store.Policies.Put(w, token.DefaultPolicy()),
 		)
 	})

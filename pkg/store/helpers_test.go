@@ -243,6 +243,40 @@ var someAccount = rapid.Custom(func(t *rapid.T) token.Account {
 		Owner: someOwner.Draw(t, "owner"), Kind: token.AccountKind(someText.Draw(t, "kind")), DisplayName: someText.Draw(t, "display"),
 		Roles: someRoles.Draw(t, "roles"), Steward: someOwner.Draw(t, "steward"), Disabled: rapid.Bool().Draw(t, "disabled"),
 		CreatedAt: someTime.Draw(t, "created"), CreatedBy: someOwner.Draw(t, "maker"), Revision: rapid.Uint64().Draw(t, "revision"),
+		EntryID: someText.Draw(t, "entry"), Successor: someText.Draw(t, "successor"), DirectoryRoles: someRoles.Draw(t, "given"), RolesAt: someTime.Draw(t, "given at"),
+		WrongPasswords: rapid.IntRange(0, 100).Draw(t, "wrong"), Identities: few(someIdentity).Draw(t, "identities"),
+	}
+})
+
+var someIdentity = rapid.Custom(func(t *rapid.T) token.LinkedIdentity {
+	return token.LinkedIdentity{
+		ExternalIdentity: token.ExternalIdentity{Issuer: someText.Draw(t, "issuer"), Claim: someText.Draw(t, "claim"), Subject: someText.Draw(t, "subject")},
+		Roles:            someRoles.Draw(t, "roles"), RolesUntil: someTime.Draw(t, "until"),
+	}
+})
+
+// few are some of them; nil: none.
+func few[T any](g *rapid.Generator[T]) *rapid.Generator[[]T] {
+	return rapid.Map(rapid.SliceOfN(g, 0, 3), func(all []T) []T {
+		if len(all) == 0 {
+			return nil
+		}
+		return all
+	})
+}
+
+var someProvider = rapid.Custom(func(t *rapid.T) token.Provider {
+	text := func(what string) string { return someText.Draw(t, what) }
+	algorithm := rapid.Map(someText, func(s string) token.Algorithm { return token.Algorithm(s) })
+	mapping := rapid.Custom(func(t *rapid.T) token.RoleMapping {
+		return token.RoleMapping{From: someText.Draw(t, "from"), Role: token.Role(someText.Draw(t, "role"))}
+	})
+	return token.Provider{
+		Name: text("name"), Issuer: text("issuer"), Audiences: few(someText).Draw(t, "audiences"), JWKSURL: text("url"),
+		Certificates: few(rapid.SliceOfN(rapid.Byte(), 1, 9)).Draw(t, "certificates"), Algorithms: few(algorithm).Draw(t, "algorithms"),
+		Claim: text("claim"), RoleClaim: text("role claim"), RoleMap: few(mapping).Draw(t, "map"), Unlinked: rapid.Bool().Draw(t, "unlinked"),
+		ClientID: text("client"), Leeway: someDuration.Draw(t, "leeway"), Disabled: rapid.Bool().Draw(t, "disabled"),
+		CreatedAt: someTime.Draw(t, "created"), CreatedBy: someOwner.Draw(t, "maker"), Revision: rapid.Uint64().Draw(t, "revision"),
 	}
 })
 
@@ -262,6 +296,9 @@ var somePolicy = rapid.Custom(func(t *rapid.T) token.Policy {
 		AccessTokenMaxLifetime: someDuration.Draw(t, "access"), RefreshTokens: token.RefreshTokens(someText.Draw(t, "who")),
 		Issuer: someText.Draw(t, "issuer"), Retention: someDuration.Draw(t, "retention"),
 		LongestAccessLifetime: someDuration.Draw(t, "longest"), Revision: rapid.Uint64().Draw(t, "revision"),
+		DirectoryUnreachable: token.Unreachable(someText.Draw(t, "unreachable")), DirectoryMemory: someDuration.Draw(t, "memory"),
+		PurgeBreaker: rapid.IntRange(0, 100).Draw(t, "breaker"), Lockout: rapid.IntRange(1, 100).Draw(t, "lockout"),
+		FederatedTokenLifetime: someDuration.Draw(t, "federated"),
 	}
 })
 
