@@ -298,3 +298,34 @@ func TestEndedAccessIsForgotten(t *testing.T) {
 		}
 	}
 }
+
+// Every identity of an account leads to it, and no other does.
+func TestCheckFindsIdentitiesThatLeadNowhere(t *testing.T) {
+	kept := memory.New()
+	_, root := federated(func(o *authority.Options) { o.Store = kept })
+	i := authoritytest.NewIssuer(t, "https://login.example.org", time.Now)
+	_, err := root.AddProvider(t.Context(), i.Provider("corp"))
+	must(t, err)
+	for _, name := range []string{"a", "b"} {
+		_, err = root.AddAccount(t.Context(), token.Account{Owner: owner(name)})
+		must(t, err)
+		_, err = root.LinkIdentity(t.Context(), owner(name), "corp", name)
+		must(t, err)
+	}
+	problems := func() int {
+		rep, err := root.Check(t.Context(), true)
+		must(t, err)
+		return len(rep.Problems)
+	}
+	if n := problems(); n != 0 {
+		t.Fatalf("%d problems are found where none is", n)
+	}
+	must(t, kept.Update(t.Context(), func(w store.Writer) error { return store.Identities.Delete(w, i.URL, "sub", "a") }))
+	if n := problems(); n != 1 {
+		t.Errorf("of an identity that leads nowhere %d problems are found", n)
+	}
+	must(t, kept.Update(t.Context(), func(w store.Writer) error { return store.Accounts.Delete(w, "local", "b") }))
+	if n := problems(); n != 2 {
+		t.Errorf("with one that leads to nobody %d problems are found", n)
+	}
+}

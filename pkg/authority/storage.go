@@ -93,6 +93,12 @@ func (s *session) Check(ctx context.Context, deep bool) (CheckReport, error) {
 		}
 		problem("%s", found)
 	}
+	for found, err := range store.InspectIdentities(ctx, s.store) {
+		if err != nil {
+			return rep, err
+		}
+		problem("%s", found)
+	}
 	chain, err := s.verifyLog(ctx)
 	if err != nil {
 		return rep, err

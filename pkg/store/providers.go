@@ -1,6 +1,13 @@
 package store
 
-import "github.com/tokenctl/tokenctl/pkg/token"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
 
 // Providers are the identity providers by name.
 var Providers = NewTable("provider", 1,
@@ -85,3 +92,46 @@ var Identities = NewTable("identity", 1,
 		h.Subject = d.String()
 		h.Owner = d.Owner()
 	})
+
+// InspectIdentities yields what is wrong with the external identities: every one
+// of an account leads to it, and every one that leads to an account is its.
+func InspectIdentities(ctx context.Context, s Store) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for a, err := range Accounts.Pages(ctx, s) {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, i := range a.Identities {
+				var h IdentityHolder
+				err := s.View(ctx, func(r Reader) (err error) {
+					h, err = Identities.Get(r, i.Issuer, i.Claim, i.Subject)
+					return err
+				})
+				if err != nil && !errors.Is(err, ErrNotFound) {
+					yield("", err)
+					return
+				}
+				if h.Owner != a.Owner && !yield(fmt.Sprintf("account %s: the identity %q of %s does not lead to it", a.Owner, i.Subject, i.Issuer), nil) {
+					return
+				}
+			}
+		}
+		for h, err := range Identities.Pages(ctx, s) {
+			var a token.Account
+			if err == nil {
+				err = s.View(ctx, func(r Reader) (err error) {
+					a, err = Accounts.Get(r, h.Owner.Realm, h.Owner.Name)
+					return err
+				})
+			}
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				yield("", err)
+				return
+			}
+			if a.Identity(h.ExternalIdentity) == nil && !yield(fmt.Sprintf("identity %q of %s: it leads to %s, which does not have it", h.Subject, h.Issuer, h.Owner), nil) {
+				return
+			}
+		}
+	}
+}
