@@ -57,8 +57,16 @@ func (s *session) checkProvider(p *token.Provider) error {
 	return nil
 }
 
-// soleIssuer refuses an issuer that another provider has.
+// soleIssuer refuses an issuer that another provider has, or that is our own: an
+// access token of ours would pass for its owner's log-in, with all their roles.
 func (c *change) soleIssuer(p *token.Provider) error {
+	ours, err := policy(c)
+	if err != nil {
+		return err
+	}
+	if p.Issuer == ours.Issuer {
+		return token.Errorf(token.ErrConflict, "the issuer %s is our own, and no provider's", p.Issuer)
+	}
 	for other, err := range store.Providers.Scan(c) {
 		if err != nil {
 			return err

@@ -41,6 +41,14 @@ func (s *session) SetPolicy(ctx context.Context, settings map[string]string) (p 
 		if err := p.Check(); err != nil {
 			return err
 		}
+		for other, err := range store.Providers.Scan(c) {
+			if err != nil {
+				return err
+			}
+			if other.Issuer == p.Issuer {
+				return token.Errorf(token.ErrConflict, "the issuer %s is that of the identity provider %q", p.Issuer, other.Name)
+			}
+		}
 		p.LongestAccessLifetime = max(p.LongestAccessLifetime, p.AccessTokenMaxLifetime)
 		p.Revision++
 		c.note(audit.Entry{Action: "policy.set", Detail: strings.Join(detail, " ")})

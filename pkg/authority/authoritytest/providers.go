@@ -166,6 +166,10 @@ func providerConflicts(w *world) {
 	second.Issuer = i.URL
 	_, err = w.root.SetProvider(background, second)
 	w.fails(err, token.ErrConflict)
+	_, err = w.root.AddProvider(background, w.issuer("http://127.0.0.1:8470").Provider("self"))
+	w.fails(err, token.ErrConflict)
+	_, err = w.root.SetPolicy(background, map[string]string{"issuer": i.URL})
+	w.fails(err, token.ErrConflict)
 	w.addAccount(token.Account{Owner: token.Owner{Realm: "staff", Name: "eve"}})
 	_, err = w.root.AddProvider(background, w.issuer("https://three.example.org").Provider("staff"))
 	w.fails(err, token.ErrConflict)
