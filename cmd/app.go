@@ -122,7 +122,7 @@ func refuseSecret(arg string) error {
 }
 
 // nearlySecret is a secret with a typo: one character short of giving it away.
-var nearlySecret = regexp.MustCompile(`tk[prs]_[0-9A-Za-z]{40}`)
+var nearlySecret = regexp.MustCompile(`tk[cprs]_[0-9A-Za-z]{40}`)
 
 // refuseEmpty refuses flags that were given without a value, as by a script
 // whose variable is not set: --owner "" must not mean the caller.

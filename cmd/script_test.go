@@ -112,7 +112,7 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-var secretText = regexp.MustCompile(`tk[prs]_[0-9A-Za-z]{30}|eyJ[\w-]+\.[\w-]+\.`)
+var secretText = regexp.MustCompile(`tk[cprs]_[0-9A-Za-z]{30}|eyJ[\w-]+\.[\w-]+\.`)
 
 // badFailure says what is wrong with how a command failed: what went wrong goes
 // to stderr, as lines in our form or as one JSON object, and without a secret.

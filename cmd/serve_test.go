@@ -159,7 +159,7 @@ func (s *running) ends() {
 		s.m.t.Errorf("serve has ended with %d:\n%s", code, s.log)
 	}
 	s.log.records(s.m.t)
-	if found := regexp.MustCompile(`tk[prs]_[0-9A-Za-z]|eyJ|Basic |Bearer `).FindString(s.log.String()); found != "" {
+	if found := regexp.MustCompile(`tk[cprs]_[0-9A-Za-z]|eyJ|Basic |Bearer `).FindString(s.log.String()); found != "" {
 		s.m.t.Errorf("%q is in the log:\n%s", found, s.log)
 	}
 }

@@ -226,5 +226,8 @@ func checkCredential(where string, s secret.Secret) error {
 	if strings.HasPrefix(text, "tkr_") {
 		return err.WithHint("it is a refresh token: tokenctl exchange makes an access token of it, whose connection must be %s", authority.SelfConnection)
 	}
+	if strings.HasPrefix(text, "tkc_") {
+		return err.WithHint("it is the secret of an OAuth client, which goes to the token endpoint with its client_id")
+	}
 	return err.WithHint("it is code:passcode, as tokenctl generate prints it, or an access token")
 }

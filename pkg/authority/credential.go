@@ -63,6 +63,8 @@ func parseSecret(text string) (credential, error) {
 	}
 	kind := token.User
 	switch t.Form {
+	case secret.ClientSecret: // it says which client asks, and stands for nobody
+		return credential{}, &Refusal{Reason: WrongKind}
 	case secret.RefreshToken:
 		kind = token.Refresh
 	case secret.StrongPassword:

@@ -19,6 +19,10 @@ func (s *session) Explain(ctx context.Context, text secret.Secret) (Explanation,
 		return Explanation{}, err
 	}
 	c, err := s.parse(ctx, text)
+	var no *Refusal
+	if errors.As(err, &no) && no.Reason == WrongKind {
+		return Explanation{Reason: WrongKind, Text: "this is the secret of an OAuth client, and no token: it goes with a client_id, to the token endpoint"}, nil
+	}
 	if errors.Is(err, token.ErrMalformed) {
 		return Explanation{Reason: Malformed, Text: "this is no credential of ours: a wrong length, character or checksum"}, nil
 	}
@@ -26,7 +30,6 @@ func (s *session) Explain(ctx context.Context, text secret.Secret) (Explanation,
 		return Explanation{}, err
 	}
 	v, err := s.judge(ctx, c)
-	var no *Refusal
 	if err != nil && !errors.As(err, &no) {
 		return Explanation{}, err
 	}

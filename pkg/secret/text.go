@@ -11,13 +11,15 @@ import (
 // Form is how the text of a secret is built.
 type Form uint8
 
-// The forms. The first three begin with a prefix that tells them apart, hold
-// the id of their token and end in a checksum; see [New]. The plain ones are
+// The forms. The first four begin with a prefix that tells them apart, hold an
+// id, which is that of their token if they have one, and end in a checksum; see
+// [New]. The plain ones are
 // for applications that know only passwords.
 const (
 	Passcode       Form = iota + 1 // tkp_…, of a user token
 	RefreshToken                   // tkr_…
 	StrongPassword                 // tks_…, of a service token
+	ClientSecret                   // tkc_…, of an OAuth client
 	Plain08                        // 8 letters and digits
 	Plain15                        // 15 letters and digits
 )
@@ -31,6 +33,7 @@ var forms = [...]struct {
 	Passcode:       {"passcode", "tkp_", 32},
 	RefreshToken:   {"refresh token", "tkr_", 32},
 	StrongPassword: {"strong password", "tks_", 32},
+	ClientSecret:   {"client secret", "tkc_", 32},
 	Plain08:        {"plain08", "", 8},
 	Plain15:        {"plain15", "", 15},
 }
@@ -76,7 +79,7 @@ func (f Form) Bits() float64 {
 // prefix, the id's text, 32 of base62 (0-9, A-Z, a-z), and the CRC-32 (IEEE)
 // of all these as 6 base62 digits, most significant first. So it is one word
 // for a double click, and a scanner finds it offline: by
-// tk[prs]_[0-9a-hjkmnp-tv-z]{16}[0-9A-Za-z]{38}, and then by the checksum.
+// tk[cprs]_[0-9a-hjkmnp-tv-z]{16}[0-9A-Za-z]{38}, and then by the checksum.
 // A plain form is its 8 or 15 characters of base62 and ignores id.
 //
 // New panics for a form that is none of the constants.
@@ -131,7 +134,7 @@ type Text struct {
 
 // Made once, since whoever sends garbage should not make us allocate.
 var (
-	errPrefix   = fmt.Errorf("%w: it begins with none of tkp_, tkr_, tks_", ErrMalformed)
+	errPrefix   = fmt.Errorf("%w: it begins with none of tkc_, tkp_, tkr_, tks_", ErrMalformed)
 	errLength   = fmt.Errorf("%w: its length is not %d", ErrMalformed, textLen)
 	errAlphabet = fmt.Errorf("%w: it has a character that is none of ours", ErrMalformed)
 	errChecksum = fmt.Errorf("%w: its checksum does not match, probably a typing error", ErrMalformed)
@@ -176,6 +179,8 @@ func formOf(text string) Form {
 		return RefreshToken
 	case 's':
 		return StrongPassword
+	case 'c':
+		return ClientSecret
 	}
 	return 0
 }

@@ -17,7 +17,7 @@ import (
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-var prefixedForms = []secret.Form{secret.Passcode, secret.RefreshToken, secret.StrongPassword}
+var prefixedForms = []secret.Form{secret.Passcode, secret.RefreshToken, secret.StrongPassword, secret.ClientSecret}
 
 func TestParse(t *testing.T) {
 	// The texts, with their CRC-32, were made by another program. The last
@@ -30,6 +30,7 @@ func TestParse(t *testing.T) {
 		{"tkp_dc195w01081g81860123456789ABCDEFGHIJKLMNOPQRSTUV259kY4", secret.Passcode, seven},
 		{"tkr_dc195w01081g81860123456789ABCDEFGHIJKLMNOPQRSTUV2ysIPz", secret.RefreshToken, seven},
 		{"tks_dc195w01081g81860123456789ABCDEFGHIJKLMNOPQRSTUV0i9PJS", secret.StrongPassword, seven},
+		{"tkc_dc195w01081g81860123456789ABCDEFGHIJKLMNOPQRSTUV09zvPr", secret.ClientSecret, seven},
 		{"tkp_0000000000000000abcdefghijklmnopqrstuvwxyzABCDEF2zRY3z", secret.Passcode, secret.ID{}},
 		{"tkp_dc195w01081g8186000000000000000000000000000000460041AI", secret.Passcode, seven},
 	}
@@ -42,7 +43,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestNewParses(t *testing.T) {
-	shape := regexp.MustCompile(`^tk[prs]_[0-9a-hjkmnp-tv-z]{16}[0-9A-Za-z]{38}$`)
+	shape := regexp.MustCompile(`^tk[cprs]_[0-9a-hjkmnp-tv-z]{16}[0-9A-Za-z]{38}$`)
 	seen := map[string]bool{}
 	for range 1000 {
 		for _, form := range prefixedForms {
@@ -63,8 +64,8 @@ func TestNewParses(t *testing.T) {
 			seen[text] = true
 		}
 	}
-	if len(seen) != 5000 {
-		t.Errorf("%d different secrets of 5000", len(seen))
+	if len(seen) != 6000 {
+		t.Errorf("%d different secrets of 6000", len(seen))
 	}
 }
 
@@ -223,14 +224,15 @@ func TestForms(t *testing.T) {
 		secret.Plain08:        "plain08 47.6",
 		secret.Plain15:        "plain15 89.3",
 		0:                     "form 0 0.0",
-		6:                     "form 6 0.0",
+		secret.ClientSecret:   "client secret 190.5",
+		7:                     "form 7 0.0",
 		255:                   "form 255 0.0",
 	} {
 		if got := fmt.Sprintf("%s %.1f", form, math.Round(form.Bits()*10)/10); got != want {
 			t.Errorf("%s, not %s", got, want)
 		}
 	}
-	for _, form := range []secret.Form{0, 6} {
+	for _, form := range []secret.Form{0, 7} {
 		func() {
 			defer func() {
 				if recover() == nil {

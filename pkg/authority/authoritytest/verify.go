@@ -108,6 +108,11 @@ func verifyKinds(w *world) {
 		_, err := w.root.Exchange(background, authority.Exchange{RefreshToken: s})
 		w.fails(err, token.ErrRefused)
 	}
+	// The secret of a client stands for nobody, whatever goes with it.
+	client := secret.New(secret.ClientSecret, u.Token.ID)
+	w.refuses(client, authority.WrongKind)
+	w.refuses(disguised(u.Secret, "tkc_"), authority.WrongKind)
+	w.refuses(secret.FromText(u.Token.ID.String()+":"+client.Reveal()), authority.Malformed)
 	strong := secret.New(secret.StrongPassword, secret.NewID(w.now()))
 	for _, kinds := range [][]token.Kind{nil, {token.Service}} { // no service is named at which it could be good
 		_, err := w.root.Verify(background, authority.Presented{Credential: strong, Kinds: kinds})
