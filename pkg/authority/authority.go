@@ -136,6 +136,11 @@ type Exchange struct {
 	Roles        []token.Role // nil: all that the token has, and the connection offers
 	Resource     string       // RFC 8707: nothing but the token's own audience
 	ClientID     string       // empty: the token's connection; of a provider's JWT: default
+	// ClientSecret and ClientMethod are what the client shows of itself, as in
+	// [ClientAuth]. It must be right whatever way the question comes: else a stolen
+	// refresh token would need no client secret.
+	ClientSecret secret.Secret
+	ClientMethod token.AuthMethod
 	From         string
 }
 
@@ -244,15 +249,20 @@ type Delivery struct {
 }
 
 // Connections keeps the OAuth settings of tenants. Needs tokenctl:admin;
-// everybody may read.
+// everybody may read. A connection is shown without its client secret; what
+// requests say of the secret does not count.
 type Connections interface {
 	AddConnection(ctx context.Context, c token.Connection) (token.Connection, error)
 	Connection(ctx context.Context, name string) (token.Connection, error)
 	ListConnections(ctx context.Context) iter.Seq2[token.Connection, error]
 	// SetConnection fails with token.ErrConflict if c.Revision is not 0 and no
 	// longer the connection's. Refresh tokens keep the audience they were made
-	// with.
+	// with. Without AuthMethod it stays as it is; none drops the client secret.
 	SetConnection(ctx context.Context, c token.Connection) (token.Connection, error)
+	// RenewClientSecret gives a connection a new client secret at once, in the
+	// place of the old one. It is not kept: nothing can show it again. Until it has
+	// one, a connection whose clients need it refuses them all.
+	RenewClientSecret(ctx context.Context, name string) (token.Connection, secret.Secret, error)
 	// DeleteConnection fails with token.ErrConflict while live refresh tokens
 	// belong to it.
 	DeleteConnection(ctx context.Context, name string) error

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ func connection(r store.Reader, name string) (token.Connection, error) {
 // canonicalConnection checks what a request says of a connection, and brings it
 // into the form that is stored.
 func canonicalConnection(conn *token.Connection) error {
+	conn.AuthMethod = cmp.Or(conn.AuthMethod, token.AuthNone)
 	conn.AccessLifetime, conn.RetryWindow = conn.AccessLifetime.Truncate(time.Second), conn.RetryWindow.Truncate(time.Second)
 	for _, r := range conn.Roles {
 		if _, err := token.ParseRole(string(r)); err != nil {
@@ -38,6 +40,9 @@ func connectionText(c *token.Connection) string {
 		c.EntityID, token.FormatDuration(c.AccessLifetime), c.Algorithm, c.RoleClaim, rolesText(c.Roles))
 	if c.Rotate {
 		text += fmt.Sprintf(", rotates, retry window %s, reuse %s", token.FormatDuration(c.RetryWindow), c.Reuse)
+	}
+	if c.Confidential() {
+		text += fmt.Sprintf(", clients by %s", c.AuthMethod)
 	}
 	return text
 }
@@ -73,6 +78,7 @@ func (s *session) AddConnection(ctx context.Context, conn token.Connection) (tok
 			return "", token.Errorf(token.ErrConflict, "there is a connection %q already", conn.Name).WithHint("change it: tokenctl admin connection set %s", conn.Name)
 		}
 		conn.CreatedAt, conn.Revision = c.now, 1
+		conn.SecretVerifier, conn.SecretSince = nil, time.Time{}
 		c.note(audit.Entry{Action: "connection.add", Object: conn.Name, Detail: connectionText(&conn)})
 		return "", store.Connections.Put(c, conn)
 	}, func(c *change, _ string) (err error) {
@@ -80,7 +86,7 @@ func (s *session) AddConnection(ctx context.Context, conn token.Connection) (tok
 		conn, err = store.Connections.Get(c, conn.Name)
 		return goneSince(err)
 	})
-	return conn, err
+	return shownConnection(conn), err
 }
 
 // Connection implements [Connections].
@@ -89,7 +95,7 @@ func (s *session) Connection(ctx context.Context, name string) (conn token.Conne
 		conn, err = connection(r, name)
 		return err
 	})
-	return conn, err
+	return shownConnection(conn), err
 }
 
 // ListConnections implements [Connections].
@@ -99,12 +105,17 @@ func (s *session) ListConnections(ctx context.Context) iter.Seq2[token.Connectio
 			yield(token.Connection{}, err)
 			return
 		}
-		store.Connections.Pages(ctx, s.store)(yield)
+		for conn, err := range store.Connections.Pages(ctx, s.store) {
+			if !yield(shownConnection(conn), err) {
+				return
+			}
+		}
 	}
 }
 
 // SetConnection implements [Connections].
 func (s *session) SetConnection(ctx context.Context, conn token.Connection) (token.Connection, error) {
+	asBefore := conn.AuthMethod == ""
 	if err := canonicalConnection(&conn); err != nil {
 		return conn, err
 	}
@@ -125,10 +136,21 @@ func (s *session) SetConnection(ctx context.Context, conn token.Connection) (tok
 		}
 		now = conn // fn may run again: the request stays as it is
 		now.CreatedAt, now.Revision = was.CreatedAt, was.Revision+1
-		c.note(audit.Entry{Action: "connection.set", Object: now.Name, Detail: connectionText(&now)})
+		if asBefore {
+			now.AuthMethod = was.AuthMethod
+		}
+		now.SecretVerifier, now.SecretSince = was.SecretVerifier, was.SecretSince
+		detail := connectionText(&now)
+		if !now.Confidential() {
+			if !was.SecretSince.IsZero() {
+				detail += ", the client secret is dropped"
+			}
+			now.SecretVerifier, now.SecretSince = nil, time.Time{}
+		}
+		c.note(audit.Entry{Action: "connection.set", Object: now.Name, Detail: detail})
 		return store.Connections.Put(c, now)
 	})
-	return now, err
+	return shownConnection(now), err
 }
 
 // DeleteConnection implements [Connections].

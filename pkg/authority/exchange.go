@@ -27,6 +27,11 @@ var (
 
 // Exchange implements [Tokens].
 func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error) {
+	if e.ClientID != "" {
+		if err := s.admitClient(ctx, &e, nil); err != nil {
+			return AccessToken{}, err
+		}
+	}
 	if !e.SubjectToken.IsZero() {
 		return s.exchangeSubject(ctx, e)
 	}
@@ -42,6 +47,11 @@ func (s *session) Exchange(ctx context.Context, e Exchange) (AccessToken, error)
 		if err != nil {
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
+		}
+		if e.ClientID == "" {
+			if err := s.admitClient(ctx, &e, &v.of.record); err != nil {
+				return AccessToken{}, err
+			}
 		}
 		if v, err = s.judgeToday(ctx, v, func() (verdict, error) { return s.judgeFamily(ctx, c, e.From) }); err != nil {
 			s.noteRefusal(err, e.From)

@@ -38,6 +38,11 @@ const (
 	WrongJWT        Reason = "wrong_jwt"
 	UnlinkedSubject Reason = "unlinked_subject"
 	ProviderOff     Reason = "provider_off"
+
+	// Of a client, in what wraps ErrInvalidClient.
+	UnknownClient     Reason = "unknown_client"
+	WrongClientSecret Reason = "wrong_client_secret" // or it has none, or showed none
+	WrongClientMethod Reason = "wrong_client_method" // such as a secret of a public client
 )
 
 // Refusal is the error for a credential that is not accepted. Its text is the

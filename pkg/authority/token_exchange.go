@@ -32,10 +32,16 @@ func (s *session) exchangeSubject(ctx context.Context, e Exchange) (AccessToken,
 			s.noteRefusal(err, e.From)
 			return AccessToken{}, err
 		}
-		access, algorithm, err := s.signSubject(ctx, &v, e)
+		name := v.clientOf(e.ClientID)
+		if e.ClientID == "" {
+			if err := s.admitClient(ctx, &e, &token.Record{Connection: name}); err != nil {
+				return AccessToken{}, err
+			}
+		}
+		access, algorithm, err := s.signSubject(ctx, &v, e, name)
 		if errors.Is(err, signer.ErrNoKey) {
 			if _, err = s.installKeys(ctx, algorithm); err == nil {
-				access, _, err = s.signSubject(ctx, &v, e)
+				access, _, err = s.signSubject(ctx, &v, e, name)
 			}
 		}
 		if !errors.Is(err, errChanged) || ctx.Err() != nil {
@@ -58,19 +64,24 @@ func (s *session) judgeSubject(ctx context.Context, c credential, from string) (
 	return v, err
 }
 
-func (s *session) signSubject(ctx context.Context, v *verdict, e Exchange) (access AccessToken, algorithm token.Algorithm, err error) {
+// clientOf is the connection whose access token is asked for.
+func (v *verdict) clientOf(asked string) string {
+	switch {
+	case asked != "":
+		return asked
+	case v.said != nil:
+		return token.DefaultConnection
+	}
+	return v.identity.Connection
+}
+
+func (s *session) signSubject(ctx context.Context, v *verdict, e Exchange, name string) (access AccessToken, algorithm token.Algorithm, err error) {
 	err = s.view(ctx, func(r store.Reader) error {
 		if err := s.stillVouched(r, v); err != nil {
 			return err
 		}
-		name, provider := e.ClientID, v.identity.Provider
 		rec := v.of.record
-		switch {
-		case v.said != nil && name == "":
-			name = token.DefaultConnection
-		case v.said == nil && name == "":
-			name = v.identity.Connection
-		case v.said == nil && name != v.identity.Connection:
+		if v.said == nil && name != v.identity.Connection {
 			return &Refusal{Reason: WrongConnection, Token: rec.ID}
 		}
 		conn, err := connection(r, name)
@@ -97,7 +108,7 @@ func (s *session) signSubject(ctx context.Context, v *verdict, e Exchange) (acce
 		if err != nil {
 			return err
 		}
-		access, err = s.mint(r, &rec, &conn, &p, roles, provider)
+		access, err = s.mint(r, &rec, &conn, &p, roles, v.identity.Provider)
 		return err
 	})
 	return access, algorithm, err

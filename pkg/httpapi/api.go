@@ -75,6 +75,7 @@ func (h *handler) apiTable() []apiRoute {
 		{"PUT", "/providers/{name}", h.putProvider},
 		{"DELETE", "/providers/{name}", h.deleteProvider},
 		{"GET", "/login-providers", h.loginProviders},
+		{"POST", "/connections/{name}/secret", h.renewClientSecret},
 		{"POST", "/orphans", h.findOrphans},
 		{"POST", "/orphans:purge", h.purgeOrphans},
 		{"GET", "/policy", h.getPolicy},

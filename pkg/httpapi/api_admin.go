@@ -157,6 +157,7 @@ func (h *handler) getConnection(w http.ResponseWriter, r *http.Request) error {
 func (h *handler) putConnection(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	body := toWireConnection(token.NewConnection(name))
+	body.AuthMethod = "" // left out it stays: a client that does not know it must not open a connection to all
 	s, err := h.serviceFor(w, r, &body)
 	if err != nil {
 		return err
@@ -169,6 +170,20 @@ func (h *handler) putConnection(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	writeJSON(w, http.StatusOK, toWireConnection(c))
+	return nil
+}
+
+// renewClientSecret makes a client secret, which is shown this once.
+func (h *handler) renewClientSecret(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.serviceOnce(w, r, &struct{}{})
+	if err != nil {
+		return err
+	}
+	c, plain, err := s.RenewClientSecret(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, wireClientSecret{toWireConnection(c), plain.Reveal()})
 	return nil
 }
 

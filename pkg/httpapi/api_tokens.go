@@ -385,7 +385,8 @@ func (h *handler) exchangeToken(w http.ResponseWriter, r *http.Request) error {
 	}
 	from := h.clientAddress(r)
 	a, err := h.Rules.As(authority.Caller{Via: "token endpoint", From: from}).Exchange(r.Context(), authority.Exchange{
-		RefreshToken: secret.FromText(body.RefreshToken), SubjectToken: secret.FromText(body.SubjectToken), Roles: body.Roles, Resource: body.Resource, ClientID: body.ClientID, From: from,
+		RefreshToken: secret.FromText(body.RefreshToken), SubjectToken: secret.FromText(body.SubjectToken), Roles: body.Roles, Resource: body.Resource,
+		ClientID: body.ClientID, ClientSecret: secret.FromText(body.ClientSecret), From: from,
 	})
 	if err != nil {
 		return err

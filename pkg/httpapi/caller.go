@@ -172,26 +172,43 @@ func presented(r *http.Request, limit int, basic basicForm) (secret.Secret, erro
 }
 
 func fromBasic(text string, form basicForm) (secret.Secret, error) {
-	pair, err := base64.StdEncoding.DecodeString(text)
+	pair, user, pass, err := halvesOf(text)
+	if err != nil || form == plainBasic {
+		return secret.FromText(pair), err
+	}
+	if user, pass, err = decodeHalves(user, pass); err != nil {
+		return secret.Secret{}, err
+	}
+	return secret.FromText(user + ":" + pass), nil
+}
+
+// halvesOf takes Basic credentials apart.
+func halvesOf(text string) (pair, user, pass string, err error) {
+	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return secret.Secret{}, errBadCredential
+		return "", "", "", errBadCredential
 	}
-	user, pass, ok := strings.Cut(string(pair), ":")
+	pair = string(raw)
+	user, pass, ok := strings.Cut(pair, ":")
 	if !ok {
-		return secret.Secret{}, errBadCredential
+		return "", "", "", errBadCredential
 	}
-	if form == plainBasic {
-		return secret.FromText(string(pair)), nil
-	}
-	user, err = url.QueryUnescape(user)
+	return pair, user, pass, nil
+}
+
+// decodeHalves decodes halves that are form-urlencoded.
+func decodeHalves(user, pass string) (string, string, error) {
+	user, err := url.QueryUnescape(user)
 	if err == nil {
 		pass, err = url.QueryUnescape(pass)
 	}
 	if err != nil {
-		return secret.Secret{}, errBadCredential
+		return "", "", errBadCredential
 	}
-	return secret.FromText(user + ":" + pass), nil
+	return user, pass, nil
 }
+
+const basicChallenge = `Basic realm="tokenctl", charset="UTF-8"`
 
 // challenge asks for credentials (RFC 7617 §2, RFC 6750 §3): the same for all
 // that are not accepted.
@@ -200,7 +217,13 @@ func challenge(header http.Header, had bool) {
 	if had {
 		bearer += `, error="invalid_token"`
 	}
-	header["Www-Authenticate"] = []string{`Basic realm="tokenctl", charset="UTF-8"`, bearer}
+	header["Www-Authenticate"] = []string{basicChallenge, bearer}
+}
+
+// challengeClient asks an OAuth client for its credentials (RFC 6749 §5.2), which
+// are never a Bearer token.
+func challengeClient(header http.Header) {
+	header["Www-Authenticate"] = []string{basicChallenge}
 }
 
 // clientAddress is where a request comes from: as far along X-Forwarded-For as

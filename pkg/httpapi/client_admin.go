@@ -147,6 +147,19 @@ func (c *Client) SetConnection(ctx context.Context, conn token.Connection) (toke
 	return w.connection(), nil
 }
 
+// RenewClientSecret implements [authority.Connections].
+func (c *Client) RenewClientSecret(ctx context.Context, name string) (token.Connection, secret.Secret, error) {
+	if name == "" {
+		return token.Connection{}, secret.Secret{}, token.Errorf(token.ErrNotFound, "there is no connection %q", name)
+	}
+	var w wireClientSecret
+	err := c.do(ctx, call{method: "POST", path: connectionPath(name) + "/secret", changes: true, once: true, into: &w, whole: w.whole})
+	if err != nil {
+		return token.Connection{}, secret.Secret{}, err
+	}
+	return w.connection(), secret.FromText(w.ClientSecret), nil
+}
+
 // DeleteConnection implements [authority.Connections].
 func (c *Client) DeleteConnection(ctx context.Context, name string) error {
 	if name == "" {

@@ -174,7 +174,7 @@ func (c *Client) Exchange(ctx context.Context, x authority.Exchange) (authority.
 	// again for a while.
 	err := c.do(ctx, call{
 		method: "POST", path: apiPath + "/tokens:exchange", from: x.From, public: true, harmless: true, into: &a, whole: a.whole,
-		body: wireExchange{RefreshToken: x.RefreshToken.Reveal(), SubjectToken: x.SubjectToken.Reveal(), Roles: x.Roles, Resource: x.Resource, ClientID: x.ClientID},
+		body: wireExchange{RefreshToken: x.RefreshToken.Reveal(), SubjectToken: x.SubjectToken.Reveal(), Roles: x.Roles, Resource: x.Resource, ClientID: x.ClientID, ClientSecret: x.ClientSecret.Reveal()},
 	})
 	if err != nil {
 		return authority.AccessToken{}, err

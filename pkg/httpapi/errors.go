@@ -23,6 +23,7 @@ var problems = []struct {
 	{token.ErrMalformed, "malformed", http.StatusBadRequest},
 	{authority.ErrInvalidTarget, "invalid_target", http.StatusBadRequest},
 	{authority.ErrInvalidScope, "invalid_scope", http.StatusBadRequest},
+	{authority.ErrInvalidClient, "invalid_client", http.StatusForbidden},
 	{token.ErrUsage, "usage", http.StatusBadRequest},
 	{token.ErrCannotTell, "cannot_tell", http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, "cannot_tell", http.StatusServiceUnavailable},

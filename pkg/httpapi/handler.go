@@ -21,6 +21,8 @@ type Rules interface {
 	authority.Verifier
 	// LogIn says whose name and password somebody shows.
 	LogIn(context.Context, authority.Login) (token.Identity, error)
+	// AuthenticateClient says whose OAuth client somebody is.
+	AuthenticateClient(context.Context, authority.ClientAuth) (token.Connection, error)
 	// As is the service that a caller may use.
 	As(authority.Caller) authority.Service
 	// Ready says why questions cannot be answered now.

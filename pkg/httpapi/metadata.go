@@ -35,9 +35,9 @@ func (h *handler) metadata(w http.ResponseWriter, r *http.Request) error {
 		// There is no authorization endpoint, and the list is required.
 		"response_types_supported":                      []string{"none"},
 		"grant_types_supported":                         []string{grantRefresh, grantExchange},
-		"token_endpoint_auth_methods_supported":         []string{"none"},
-		"revocation_endpoint_auth_methods_supported":    []string{"none"},
-		"introspection_endpoint_auth_methods_supported": []string{"client_secret_basic"},
+		"token_endpoint_auth_methods_supported":         clientMethods,
+		"revocation_endpoint_auth_methods_supported":    clientMethods,
+		"introspection_endpoint_auth_methods_supported": secretMethods,
 	})
 	return nil
 }

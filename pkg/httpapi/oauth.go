@@ -67,6 +67,7 @@ var oauthErrors = []struct {
 }{
 	{authority.ErrInvalidTarget, oauthError{http.StatusBadRequest, "invalid_target", "the token is not for this resource", nil}},
 	{authority.ErrInvalidScope, oauthError{http.StatusBadRequest, "invalid_scope", "the token does not have all of these roles", nil}},
+	{authority.ErrInvalidClient, oauthError{http.StatusUnauthorized, "invalid_client", "the client is not accepted", nil}},
 	{errUnknownCaller, oauthError{http.StatusUnauthorized, "invalid_client", "the credential of the caller is missing or not accepted", nil}},
 	{token.ErrRefused, oauthError{http.StatusBadRequest, "invalid_grant", "the token is not accepted", nil}},
 	{authority.ErrNotOurs, oauthError{http.StatusBadRequest, "unsupported_token_type", "it is a token of an identity provider, which alone can revoke it", nil}},
@@ -95,8 +96,10 @@ func writeOAuthError(w http.ResponseWriter, r *http.Request, err error) {
 			n.err = errors.New("refused: " + string(no.Reason))
 		}
 	}
-	if answer.Status == http.StatusUnauthorized {
+	if answer.Status == http.StatusUnauthorized && errors.Is(err, errUnknownCaller) {
 		challenge(w.Header(), r.Header.Get("Authorization") != "")
+	} else if answer.Status == http.StatusUnauthorized {
+		challengeClient(w.Header())
 	}
 	if answer.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
@@ -139,14 +142,6 @@ func (h *handler) form(r *http.Request) (url.Values, error) {
 	return form, nil
 }
 
-// client is the client_id of a form. No client of ours has a secret.
-func (h *handler) client(r *http.Request, form url.Values) (string, error) {
-	if r.Header.Get("Authorization") != "" || form.Has("client_secret") || form.Has("client_assertion") {
-		return "", &oauthError{Status: http.StatusUnauthorized, Code: "invalid_client", Description: "clients of this server are public: send client_id alone"}
-	}
-	return form.Get("client_id"), nil
-}
-
 // tokenAnswer is the answer of RFC 6749 §5.1.
 type tokenAnswer struct {
 	AccessToken string `json:"access_token"`
@@ -162,7 +157,10 @@ type tokenAnswer struct {
 // tokenEndpoint turns a refresh token into an access token (RFC 6749 §6), or a
 // token that proves who its subject is (RFC 8693).
 func (h *handler) tokenEndpoint(w http.ResponseWriter, r *http.Request, form url.Values) error {
-	clientID, err := h.client(r, form)
+	client, err := h.clientOf(r, form)
+	if err == nil && client.ID != "" { // before anything of the grant is looked at
+		_, err = h.authenticateClient(r, client)
+	}
 	if err != nil {
 		return err
 	}
@@ -184,7 +182,7 @@ func (h *handler) tokenEndpoint(w http.ResponseWriter, r *http.Request, form url
 	default:
 		return &oauthError{Status: http.StatusBadRequest, Code: "unsupported_grant_type", Description: "refresh_token and token-exchange are"}
 	}
-	x.ClientID, x.From = clientID, h.clientAddress(r)
+	x.ClientID, x.ClientSecret, x.ClientMethod, x.From = client.ID, client.Secret, client.Method, client.From
 	if scope := strings.Fields(form.Get("scope")); len(scope) > 0 {
 		if x.Roles, err = token.ParseRoles(scope); err != nil {
 			return authority.ErrInvalidScope
@@ -207,10 +205,11 @@ func (h *handler) tokenEndpoint(w http.ResponseWriter, r *http.Request, form url
 }
 
 // revocationEndpoint revokes a token that its holder hands in (RFC 7009).
-// Having it is the right to end it; one that is not accepted is no error (§2.2).
-// An access token stands for the refresh token that it was made from (§2.1).
+// Having it is the right to end it, but a client that says who it is must show it.
+// A token that is not accepted is no error (§2.2). An access token stands for the
+// refresh token that it was made from (§2.1).
 func (h *handler) revocationEndpoint(w http.ResponseWriter, r *http.Request, form url.Values) error {
-	clientID, err := h.client(r, form)
+	client, err := h.clientOf(r, form)
 	if err != nil {
 		return err
 	}
@@ -218,9 +217,12 @@ func (h *handler) revocationEndpoint(w http.ResponseWriter, r *http.Request, for
 		return invalidRequest("token is missing")
 	}
 	text := secret.FromText(form.Get("token"))
-	if clientID != "" {
+	if client.ID != "" {
+		if _, err := h.authenticateClient(r, client); err != nil {
+			return err
+		}
 		id, err := h.Rules.Verify(r.Context(), authority.Presented{Credential: text})
-		if err == nil && id.Connection != clientID {
+		if err == nil && id.Connection != client.ID {
 			return &oauthError{Status: http.StatusBadRequest, Code: "invalid_grant", Description: "the token was issued to another client"}
 		}
 		if err != nil && !errors.Is(err, token.ErrRefused) {
@@ -257,12 +259,11 @@ type introspection struct {
 }
 
 // introspectionEndpoint tells an authenticated caller what a token is worth
-// (RFC 7662). Whoever has not the role tokenctl:introspect learns of their own
-// tokens only; all else is as inactive as a token that does not exist. With the
-// parameters username and service, which RFC 7662 §2.1 leaves to the server, the
-// token is that user's password at that service.
+// (RFC 7662). What is none of their business is as inactive as a token that does
+// not exist. With the parameters username and service, which RFC 7662 §2.1 leaves
+// to the server, the token is that user's password at that service.
 func (h *handler) introspectionEndpoint(w http.ResponseWriter, r *http.Request, form url.Values) error {
-	caller, roles, err := h.identify(r, encodedBasic)
+	may, err := h.introspector(r, form)
 	if err != nil {
 		return err
 	}
@@ -279,8 +280,7 @@ func (h *handler) introspectionEndpoint(w http.ResponseWriter, r *http.Request, 
 	if err != nil && !errors.Is(err, token.ErrRefused) {
 		return err
 	}
-	who := token.Identity{Roles: roles}
-	if err != nil || id.Owner != caller.Owner && !who.HasRole(token.Introspect) {
+	if err != nil || !may(&id) {
 		writeVerdict(w, http.StatusOK, inactive)
 		return nil
 	}

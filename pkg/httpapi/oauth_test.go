@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -73,7 +74,7 @@ func TestTokenEndpoint(t *testing.T) {
 		"a wider scope":        {grant("scope", "reader deploy"), 400, "invalid_scope"},
 		"a scope that is none": {grant("scope", "re/ader"), 400, "invalid_scope"},
 		"another resource":     {grant("resource", "https://api.example.org"), 400, "invalid_target"},
-		"another client":       {grant("client_id", "crm"), 400, "invalid_grant"},
+		"another client":       {grant("client_id", "tokenctl"), 400, "invalid_grant"},
 		"a secret":             {grant("client_id", "default", "client_secret", "x"), 401, "invalid_client"},
 		"a parameter twice":    {s.postRaw("/oauth2/token", "", formType, "grant_type=refresh_token&grant_type=refresh_token&refresh_token="+text), 400, "invalid_request"},
 		"no grant":             {s.post("/oauth2/token", "", "refresh_token", text), 400, "invalid_request"},
@@ -130,7 +131,7 @@ func TestRevocationEndpoint(t *testing.T) {
 			t.Errorf("%s: %q", what, got.body)
 		}
 	}
-	s.fails("another client", s.post("/oauth2/revoke", "", "token", c.Secret.Reveal(), "client_id", "crm"), 400, "invalid_grant")
+	s.fails("another client", s.post("/oauth2/revoke", "", "token", c.Secret.Reveal(), "client_id", "tokenctl"), 400, "invalid_grant")
 	s.fails("nothing", s.post("/oauth2/revoke", "", "client_id", "default"), 400, "invalid_request")
 	if got, err := s.root.Get(t.Context(), c.Token.ID); err != nil || got.Status != token.Active {
 		t.Errorf("a token that another client wanted to revoke is %s, %v", got.Status, err)
@@ -266,6 +267,15 @@ func TestMetadata(t *testing.T) {
 	s.must(json.Unmarshal([]byte(got.body), &body))
 	if body["issuer"] != "http://127.0.0.1:8470" || body["token_endpoint"] != "http://127.0.0.1:8470/oauth2/token" {
 		t.Errorf("%v", body)
+	}
+	for name, want := range map[string]string{
+		"token_endpoint_auth_methods_supported":         "none client_secret_basic client_secret_post",
+		"revocation_endpoint_auth_methods_supported":    "none client_secret_basic client_secret_post",
+		"introspection_endpoint_auth_methods_supported": "client_secret_basic client_secret_post",
+	} {
+		if got := strings.Trim(fmt.Sprint(body[name]), "[]"); got != want {
+			t.Errorf("%s: %s", name, got)
+		}
 	}
 	s.wants("of an issuer that is not here", s.get("/.well-known/oauth-authorization-server/elsewhere", ""), 404)
 	_, err := s.root.SetPolicy(t.Context(), map[string]string{"issuer": "https://sso.example.org/tokens"})

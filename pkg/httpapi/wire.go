@@ -312,6 +312,7 @@ type wireExchange struct {
 	Roles        []token.Role `json:"roles"` // null: all; []: none
 	Resource     string       `json:"resource,omitempty"`
 	ClientID     string       `json:"client_id,omitempty"`
+	ClientSecret string       `json:"client_secret,omitempty"`
 }
 
 // wireAccess is the answer of RFC 6749 §5.1.

@@ -85,15 +85,25 @@ type wireConnection struct {
 	Rotate         bool              `json:"rotate"`
 	Reuse          token.Reuse       `json:"reuse"`
 	RetryWindow    wireDuration      `json:"retry_window"`
+	AuthMethod     token.AuthMethod  `json:"auth_method"`
+	SecretSince    orNull[time.Time] `json:"secret_since"` // of no effect in a request
 	CreatedAt      orNull[time.Time] `json:"created_at"`
 	Revision       uint64            `json:"revision"`
 }
+
+// wireClientSecret is a connection with its new client secret.
+type wireClientSecret struct {
+	wireConnection
+	ClientSecret string `json:"client_secret"`
+}
+
+func (w *wireClientSecret) whole() bool { return w.wireConnection.whole() && w.ClientSecret != "" }
 
 func toWireConnection(c token.Connection) wireConnection {
 	return wireConnection{
 		Name: c.Name, EntityID: c.EntityID, AccessLifetime: wireDuration(c.AccessLifetime), RoleClaim: c.RoleClaim,
 		Roles: c.Roles, Algorithm: c.Algorithm, Rotate: c.Rotate, Reuse: c.Reuse, RetryWindow: wireDuration(c.RetryWindow),
-		CreatedAt: some(c.CreatedAt), Revision: c.Revision,
+		AuthMethod: c.AuthMethod, SecretSince: some(c.SecretSince), CreatedAt: some(c.CreatedAt), Revision: c.Revision,
 	}
 }
 
@@ -101,7 +111,7 @@ func (w *wireConnection) connection() token.Connection {
 	return token.Connection{
 		Name: w.Name, EntityID: w.EntityID, AccessLifetime: time.Duration(w.AccessLifetime), RoleClaim: w.RoleClaim,
 		Roles: w.Roles.items(), Algorithm: w.Algorithm, Rotate: w.Rotate, Reuse: w.Reuse, RetryWindow: time.Duration(w.RetryWindow),
-		CreatedAt: w.CreatedAt.v, Revision: w.Revision,
+		AuthMethod: w.AuthMethod, SecretSince: w.SecretSince.v, CreatedAt: w.CreatedAt.v, Revision: w.Revision,
 	}
 }
 

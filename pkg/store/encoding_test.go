@@ -264,6 +264,43 @@ func TestGoldenRecord(t *testing.T) {
 	}
 }
 
+// Connections of before rotation, and of before client secrets, are read as what
+// they were: without either.
+func TestOldConnections(t *testing.T) {
+	key := store.NewKey('c').Text("connection").Text("crm")
+	want := token.NewConnection("crm")
+	want.CreatedAt, want.Revision = at(0), 7
+	first := func(e *store.Encoder) {
+		e.String("crm")
+		e.String("urn:tokenctl:crm")
+		e.Duration(time.Hour)
+		e.String(token.DefaultRoleClaim)
+		e.Roles(nil)
+		e.String("EdDSA")
+		e.Time(at(0))
+		e.Uint(7)
+	}
+	for version, fill := range map[byte]func(*store.Encoder){
+		1: first,
+		2: func(e *store.Encoder) {
+			first(e)
+			e.Bool(false)
+			e.String("revoke")
+			e.Duration(30 * time.Second)
+		},
+	} {
+		s := memory.New()
+		update(t, s, func(w store.Writer) error { return w.Put(key, store.Marshal(key, version, fill)) })
+		view(t, s, func(r store.Reader) error {
+			got, err := store.Connections.Get(r, "crm")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("version %d: %s", version, diff)
+			}
+			return err
+		})
+	}
+}
+
 // Times are kept in whole seconds from 1970 to 9999, and nothing outside
 // becomes the zero time, which means never.
 func TestTimesAtTheEdges(t *testing.T) {

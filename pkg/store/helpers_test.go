@@ -284,6 +284,8 @@ var someConnection = rapid.Custom(func(t *rapid.T) token.Connection {
 	return token.Connection{
 		Name: someText.Draw(t, "name"), EntityID: someText.Draw(t, "entity"), AccessLifetime: someDuration.Draw(t, "life"),
 		RoleClaim: someText.Draw(t, "claim"), Roles: someRoles.Draw(t, "roles"), Algorithm: token.Algorithm(someText.Draw(t, "algorithm")),
+		Rotate: rapid.Bool().Draw(t, "rotate"), Reuse: token.Reuse(someText.Draw(t, "reuse")), RetryWindow: someDuration.Draw(t, "window"),
+		AuthMethod: token.AuthMethod(someText.Draw(t, "method")), SecretVerifier: someBytes.Draw(t, "verifier"), SecretSince: someTime.Draw(t, "since"),
 		CreatedAt: someTime.Draw(t, "created"), Revision: rapid.Uint64().Draw(t, "revision"),
 		Rotate: rapid.Bool().Draw(t, "rotate"), Reuse: token.Reuse(someText.Draw(t, "reuse")), RetryWindow: someDuration.Draw(t, "window"),
 	}

@@ -190,7 +190,7 @@ var Accounts = NewTable("account", 3,
 	})
 
 // Connections are the connections by name.
-var Connections = NewTable("connection", 2,
+var Connections = NewTable("connection", 3,
 	func(c *token.Connection) []string { return []string{c.Name} },
 	func(e *Encoder, c *token.Connection) {
 		e.String(c.Name)
@@ -204,8 +204,12 @@ var Connections = NewTable("connection", 2,
 		e.Bool(c.Rotate)
 		e.String(string(c.Reuse))
 		e.Duration(c.RetryWindow)
+		e.String(string(c.AuthMethod))
+		e.Bytes(c.SecretVerifier)
+		e.Time(c.SecretSince)
 	},
 	func(d *Decoder, c *token.Connection) {
+		c.AuthMethod = token.AuthNone
 		c.Name = d.String()
 		c.EntityID = d.String()
 		c.AccessLifetime = d.Duration()
@@ -222,6 +226,12 @@ var Connections = NewTable("connection", 2,
 		c.Rotate = d.Bool()
 		c.Reuse = token.Reuse(d.String())
 		c.RetryWindow = d.Duration()
+		if d.Version < 3 { // of a time without client secrets
+			return
+		}
+		c.AuthMethod = token.AuthMethod(d.String())
+		c.SecretVerifier = d.Bytes()
+		c.SecretSince = d.Time()
 	})
 
 // maxListed bounds what a damaged number could ask for.

@@ -2,9 +2,12 @@ package token
 
 import (
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/tokenctl/tokenctl/pkg/secret"
 )
 
 // DefaultConnection is the connection that a local store gets on first use.
@@ -47,8 +50,14 @@ type Connection struct {
 	Rotate      bool
 	Reuse       Reuse
 	RetryWindow time.Duration
-	CreatedAt   time.Time
-	Revision    uint64
+	// AuthMethod is how its clients show that they are it.
+	AuthMethod AuthMethod
+	// SecretVerifier checks the client secret; nil: there is none, and a method
+	// that wants one refuses every client. It is never shown.
+	SecretVerifier secret.Verifier
+	SecretSince    time.Time // zero: there is none
+	CreatedAt      time.Time
+	Revision       uint64
 }
 
 // Reuse says what becomes of a refresh token when an old one of it is used that
@@ -88,15 +97,43 @@ func (c *Connection) RotateNoLess(other *Connection) {
 	}
 }
 
+// AuthMethod is how a client authenticates at the token endpoint, named as in RFC
+// 7591 §2. No other way than the registered one is accepted.
+type AuthMethod string
+
+// The methods.
+const (
+	AuthNone  AuthMethod = "none"                // a public client, with its name alone
+	AuthBasic AuthMethod = "client_secret_basic" // id and secret in an Authorization header
+	AuthPost  AuthMethod = "client_secret_post"  // id and secret in the form
+)
+
+// AuthMethods are all of them.
+func AuthMethods() []AuthMethod { return []AuthMethod{AuthNone, AuthBasic, AuthPost} }
+
+// ParseAuthMethod reads the name of a method.
+func ParseAuthMethod(s string) (AuthMethod, error) {
+	if m := AuthMethod(s); slices.Contains(AuthMethods(), m) {
+		return m, nil
+	}
+	return "", Errorf(ErrUsage, "unknown authentication method %q", s).WithHint("methods are none, client_secret_basic and client_secret_post")
+}
+
+// Confidential reports whether its clients need a secret (RFC 6749 §2.1).
+func (c *Connection) Confidential() bool {
+	return c.AuthMethod == AuthBasic || c.AuthMethod == AuthPost
+}
+
 // maxRetryWindow bounds how long a rotated refresh token is good for a retry.
 const maxRetryWindow = 10 * time.Minute
 
 // NewConnection is a connection with the defaults: 60 minutes, EdDSA, the
-// entity id urn:tokenctl:NAME, no rotation.
+// entity id urn:tokenctl:NAME, no rotation, public clients.
 func NewConnection(name string) Connection {
 	return Connection{
 		Name: name, EntityID: "urn:tokenctl:" + name, AccessLifetime: time.Hour,
 		RoleClaim: DefaultRoleClaim, Algorithm: EdDSA, Reuse: ReuseRevoke, RetryWindow: 30 * time.Second,
+		AuthMethod: AuthNone,
 	}
 }
 
@@ -129,6 +166,9 @@ func (c *Connection) Check() error {
 		return Errorf(ErrUsage, "retry window %s is not between 0s and %s", FormatDuration(c.RetryWindow), FormatDuration(maxRetryWindow))
 	}
 	if _, err := ParseReuse(string(c.Reuse)); err != nil {
+		return err
+	}
+	if _, err := ParseAuthMethod(string(c.AuthMethod)); err != nil {
 		return err
 	}
 	_, err := ParseAlgorithm(string(c.Algorithm))

@@ -188,6 +188,10 @@ func TestConnectionCheck(t *testing.T) {
 		{"RS256", func(c *token.Connection) { c.Algorithm = token.RS256 }, true},
 		{"none", func(c *token.Connection) { c.Algorithm = "none" }, false},
 		{"symmetric", func(c *token.Connection) { c.Algorithm = "HS256" }, false},
+		{"client_secret_basic", func(c *token.Connection) { c.AuthMethod = token.AuthBasic }, true},
+		{"client_secret_post", func(c *token.Connection) { c.AuthMethod = token.AuthPost }, true},
+		{"client_secret_jwt", func(c *token.Connection) { c.AuthMethod = "client_secret_jwt" }, false},
+		{"no authentication method", func(c *token.Connection) { c.AuthMethod = "" }, false},
 		{"name like an id", func(c *token.Connection) { c.Name = "0123456789abcdef" }, false},
 		{"no name", func(c *token.Connection) { c.Name = "" }, false},
 	} {

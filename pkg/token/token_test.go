@@ -164,10 +164,18 @@ func TestNamesOfThings(t *testing.T) {
 			t.Errorf("the kind of account %s is read as %s, %v", k, got, err)
 		}
 	}
+	for _, m := range token.AuthMethods() {
+		if got, err := token.ParseAuthMethod(string(m)); got != m || err != nil {
+			t.Errorf("the method %s is read as %s, %v", m, got, err)
+		}
+	}
 	for _, a := range []token.Algorithm{token.EdDSA, token.ES256, token.RS256} {
 		if got, err := token.ParseAlgorithm(string(a)); got != a || err != nil {
 			t.Errorf("the algorithm %s is read as %s, %v", a, got, err)
 		}
+	}
+	if _, err := token.ParseAuthMethod("client_secret_jwt"); !errors.Is(err, token.ErrUsage) {
+		t.Errorf("the method client_secret_jwt: %v", err)
 	}
 	// What is in the store never changes.
 	if numbers := []token.Kind{token.User, token.Service, token.Refresh}; !slices.Equal(numbers, []token.Kind{1, 2, 3}) {

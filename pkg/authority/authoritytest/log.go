@@ -30,7 +30,7 @@ var storage = []rule{
 var details = map[string]string{
 	"account.add": "person, no roles", "account.set": "person, no roles", "account.disable": "roles reader",
 	"service.add": "enabled, plain15, realm local", "service.set": "enabled, strong", "service.disable": "disabled, strong", "service.enable": "enabled, strong",
-	"connection.add": "urn:tokenctl:crm", "connection.set": "access lifetime 1h", "policy.set": "retention=100d",
+	"connection.add": "urn:tokenctl:crm", "connection.set": "clients by client_secret_basic", "connection.secret": "the first one", "policy.set": "retention=100d",
 }
 
 func everyChange(w *world) {
@@ -38,6 +38,7 @@ func everyChange(w *world) {
 	in := func(err error) { w.Helper(); w.must(err) }
 	out := func(_ any, err error) { w.Helper(); w.must(err) }
 	crm := token.NewConnection("crm")
+	crm.AuthMethod = token.AuthBasic
 	for _, c := range []struct {
 		action       string
 		actor, owner token.Owner
@@ -61,6 +62,10 @@ func everyChange(w *world) {
 		{"account.enable", local("root"), local("bob"), "local/bob", func() { w.setAccount("bob", func(a *token.Account) { a.Disabled = false }) }},
 		{"connection.add", local("root"), token.Owner{}, "crm", func() { out(w.root.AddConnection(background, crm)) }},
 		{"connection.set", local("admin"), token.Owner{}, "crm", func() { out(w.admin.SetConnection(background, crm)) }},
+		{"connection.secret", local("admin"), token.Owner{}, "crm", func() {
+			_, _, err := w.admin.RenewClientSecret(background, "crm")
+			w.must(err)
+		}},
 		{"connection.delete", local("root"), token.Owner{}, "crm", func() { in(w.root.DeleteConnection(background, "crm")) }},
 		{"service.add", local("root"), token.Owner{}, "imap", func() { w.addService("imap", token.Plain15) }},
 		{"service.set", local("root"), token.Owner{}, "imap", func() { w.setService("imap", func(s *token.ServiceConfig) { s.TokenType = token.Strong }) }},

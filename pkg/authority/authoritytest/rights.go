@@ -169,6 +169,15 @@ func otherRights(w *world) {
 		{"set a connection", "RA", connection, func(_ *world, s authority.Service, _ authority.Issued, name string) error {
 			return fail(s.SetConnection(background, token.NewConnection(name)))
 		}},
+		{"renew a client secret", "RA", func(w *world, name string) {
+			c := token.NewConnection(name)
+			c.AuthMethod = token.AuthPost
+			_, err := w.root.AddConnection(background, c)
+			w.must(err)
+		}, func(_ *world, s authority.Service, _ authority.Issued, name string) error {
+			_, _, err := s.RenewClientSecret(background, name)
+			return err
+		}},
 		{"delete a connection", "RA", connection, func(_ *world, s authority.Service, _ authority.Issued, name string) error {
 			return s.DeleteConnection(background, name)
 		}},

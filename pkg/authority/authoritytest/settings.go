@@ -42,6 +42,7 @@ func addConnection(w *world) {
 	got, err := w.root.AddConnection(background, conn)
 	w.must(err)
 	conn.AccessLifetime, conn.RetryWindow, conn.CreatedAt, conn.Revision = 5*time.Minute, 10*time.Second, w.second(), 1
+	conn.AuthMethod = token.AuthNone // what is not said
 	w.equal("what AddConnection gives", got, conn)
 	kept, err := w.root.Connection(background, "crm")
 	w.must(err)
@@ -83,17 +84,18 @@ func setConnection(w *world) {
 func connectionNonsense(w *world) {
 	w.unchanged("a connection that makes no sense", func() {
 		for what, change := range map[string]func(*token.Connection){
-			"no name":            func(c *token.Connection) { c.Name = "" },
-			"name like an id":    func(c *token.Connection) { c.Name = "0123456789abcdef" },
-			"no entity id":       func(c *token.Connection) { c.EntityID = "" },
-			"relative entity id": func(c *token.Connection) { c.EntityID = "api" },
-			"no lifetime":        func(c *token.Connection) { c.AccessLifetime = 0 },
-			"least lifetime":     func(c *token.Connection) { c.AccessLifetime = math.MinInt64 },
-			"claim sub":          func(c *token.Connection) { c.RoleClaim = "sub" },
-			"claim may_act":      func(c *token.Connection) { c.RoleClaim = "may_act" },
-			"bad role":           func(c *token.Connection) { c.Roles = []token.Role{"two words"} },
-			"algorithm none":     func(c *token.Connection) { c.Algorithm = "none" },
-			"algorithm HS256":    func(c *token.Connection) { c.Algorithm = "HS256" },
+			"no name":             func(c *token.Connection) { c.Name = "" },
+			"name like an id":     func(c *token.Connection) { c.Name = "0123456789abcdef" },
+			"no entity id":        func(c *token.Connection) { c.EntityID = "" },
+			"relative entity id":  func(c *token.Connection) { c.EntityID = "api" },
+			"no lifetime":         func(c *token.Connection) { c.AccessLifetime = 0 },
+			"least lifetime":      func(c *token.Connection) { c.AccessLifetime = math.MinInt64 },
+			"claim sub":           func(c *token.Connection) { c.RoleClaim = "sub" },
+			"claim may_act":       func(c *token.Connection) { c.RoleClaim = "may_act" },
+			"bad role":            func(c *token.Connection) { c.Roles = []token.Role{"two words"} },
+			"algorithm none":      func(c *token.Connection) { c.Algorithm = "none" },
+			"a method unheard of": func(c *token.Connection) { c.AuthMethod = "client_secret_jwt" },
+			"algorithm HS256":     func(c *token.Connection) { c.Algorithm = "HS256" },
 		} {
 			conn := token.NewConnection("default")
 			change(&conn)
