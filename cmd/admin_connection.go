@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -15,25 +14,26 @@ func newAdminConnectionCommand(a *app) *cobra.Command {
 		Use:   "connection",
 		Short: "Connections: the OAuth settings of a tenant",
 		Long: `A connection is the OAuth settings of a tenant: its name is the client_id, its
-entity id the audience of its access tokens. A new store has one named
-default.`,
+entity id the audience of its access tokens. Its clients are public, or have a
+client secret. A new store has one named default.`,
 		Example: `  tokenctl admin connection add billing --entity-id https://billing.example.org
   tokenctl admin connection list`,
 	}
 	asGroup(c)
 	c.AddCommand(
 		newAdminConnectionAddCommand(a), newAdminConnectionListCommand(a), newAdminConnectionShowCommand(a),
-		newAdminConnectionSetCommand(a), newAdminConnectionDeleteCommand(a),
+		newAdminConnectionSetCommand(a), newAdminConnectionSecretCommand(a), newAdminConnectionDeleteCommand(a),
 	)
 	return c
 }
 
 // connectionFlags are the properties of a connection that can be given.
 type connectionFlags struct {
+	handover
 	entityID, lifetime, roleClaim, algorithm string
 	roles                                    []string
 	rotate                                   bool
-	reuse, window                            string
+	reuse, window, method                    string
 }
 
 func (f *connectionFlags) bind(a *app, c *cobra.Command) {
@@ -45,6 +45,11 @@ func (f *connectionFlags) bind(a *app, c *cobra.Command) {
 	c.Flags().BoolVar(&f.rotate, "rotate", false, "each exchange gives a new refresh token in the place of the old one")
 	c.Flags().StringVar(&f.reuse, "reuse", "", "what the use of a rotated refresh token means: off, alert or revoke (default revoke)")
 	c.Flags().StringVar(&f.window, "retry-window", "", "how long a rotated refresh token gets the same new one again (default 30s)")
+	c.Flags().StringVar(&f.method, "auth-method", "", "how its clients authenticate: none, client_secret_basic or client_secret_post (default none)")
+	f.handover.bind(c, "secret")
+	c.RegisterFlagCompletionFunc("auth-method", cobra.FixedCompletions([]string{
+		described(string(token.AuthNone), "public clients"), described(string(token.AuthBasic), "a secret in an Authorization header"), described(string(token.AuthPost), "a secret in the form"),
+	}, cobra.ShellCompDirectiveNoFileComp))
 	c.RegisterFlagCompletionFunc("reuse", cobra.FixedCompletions([]string{
 		described(string(token.ReuseOff), "it is refused"), described(string(token.ReuseAlert), "and noted in the audit log"), described(string(token.ReuseRevoke), "and all of the family is revoked"),
 	}, cobra.ShellCompDirectiveNoFileComp))
@@ -83,6 +88,11 @@ func (f *connectionFlags) apply(c *cobra.Command, conn *token.Connection) (err e
 			return err
 		}
 	}
+	if changed("auth-method") {
+		if conn.AuthMethod, err = token.ParseAuthMethod(f.method); err != nil {
+			return err
+		}
+	}
 	if changed("role") {
 		if conn.Roles, err = rolesOrNone(f.roles); err != nil {
 			return err
@@ -94,39 +104,44 @@ func (f *connectionFlags) apply(c *cobra.Command, conn *token.Connection) (err e
 func newAdminConnectionAddCommand(a *app) *cobra.Command {
 	var f connectionFlags
 	c := &cobra.Command{
-		Use:     "add NAME",
-		Short:   "Add a connection",
-		Long:    `Add a connection: access tokens of 60 minutes, signed with Ed25519, unless said otherwise.`,
-		Example: `  tokenctl admin connection add billing --entity-id https://billing.example.org --role reader --role writer`,
-		Args:    exactly("NAME"),
+		Use:   "add NAME",
+		Short: "Add a connection",
+		Long: `Add a connection: access tokens of 60 minutes, signed with Ed25519, unless said
+otherwise. With --auth-method client_secret_basic or client_secret_post its
+clients need a client secret, which is made and shown this once.`,
+		Example: `  tokenctl admin connection add billing --entity-id https://billing.example.org --role reader --role writer
+  tokenctl admin connection add crm --auth-method client_secret_basic > secret.txt`,
+		Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			conn := token.NewConnection(args[0])
 			if err := f.apply(c, &conn); err != nil {
 				return err
 			}
-			return withConnections(c.Context(), a, func(s authority.Connections) (token.Connection, error) {
-				return s.AddConnection(c.Context(), conn)
-			}, "added")
+			secret, err := f.makesSecret(a, c, &conn)
+			if err != nil {
+				return err
+			}
+			s, err := a.growing(c.Context())
+			if err != nil {
+				return err
+			}
+			if conn, err = s.AddConnection(c.Context(), conn); err != nil {
+				return err
+			}
+			if !secret {
+				return a.changedConnection(c.Context(), conn, "added")
+			}
+			return a.newClientSecret(c.Context(), s, &f.handover, conn.Name, "added", func(token.Connection) error {
+				return s.DeleteConnection(context.WithoutCancel(c.Context()), conn.Name)
+			})
 		},
 	}
 	f.bind(a, c)
 	return c
 }
 
-// withConnections makes a change of one connection and tells of it.
-func withConnections(ctx context.Context, a *app, change func(authority.Connections) (token.Connection, error), done string) error {
-	open := a.service
-	if done == "added" {
-		open = a.growing
-	}
-	s, err := open(ctx)
-	if err != nil {
-		return err
-	}
-	conn, err := change(s)
-	if err != nil {
-		return err
-	}
+// changedConnection tells of a change of a connection.
+func (a *app) changedConnection(ctx context.Context, conn token.Connection, done string) error {
 	a.say("%s the connection %s", done, conn.Name)
 	if !a.settings.FormatSet() {
 		return nil
@@ -179,24 +194,44 @@ func newAdminConnectionSetCommand(a *app) *cobra.Command {
 		Use:   "set NAME",
 		Short: "Change a connection",
 		Long: `Change the properties that are named and leave the others. Refresh tokens keep
-the audience that they were made with.`,
-		Example:           `  tokenctl admin connection set default --access-lifetime 15m`,
+the audience that they were made with. The first client secret is made and shown
+when clients come to need one (--auth-method); it stays when only the method
+changes, and none drops it.`,
+		Example: `  tokenctl admin connection set default --access-lifetime 15m
+  tokenctl admin connection set billing --auth-method client_secret_post > secret.txt`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeConnections,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := changesSomething(c); err != nil {
 				return err
 			}
-			return withConnections(c.Context(), a, func(s authority.Connections) (token.Connection, error) {
-				conn, err := s.Connection(c.Context(), args[0])
-				if err != nil {
-					return conn, err
-				}
-				if err := f.apply(c, &conn); err != nil {
-					return conn, err
-				}
-				return s.SetConnection(c.Context(), conn)
-			}, "changed")
+			s, err := a.service(c.Context())
+			if err != nil {
+				return err
+			}
+			was, err := s.Connection(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			conn := was
+			if err := f.apply(c, &conn); err != nil {
+				return err
+			}
+			secret, err := f.makesSecret(a, c, &conn)
+			if err != nil {
+				return err
+			}
+			if conn, err = s.SetConnection(c.Context(), conn); err != nil {
+				return err
+			}
+			if !secret {
+				return a.changedConnection(c.Context(), conn, "changed")
+			}
+			return a.newClientSecret(c.Context(), s, &f.handover, conn.Name, "changed", func(now token.Connection) error {
+				was.Revision = now.Revision
+				_, err := s.SetConnection(context.WithoutCancel(c.Context()), was)
+				return err
+			})
 		},
 	}
 	f.bind(a, c)
@@ -212,16 +247,21 @@ func newAdminConnectionDeleteCommand(a *app) *cobra.Command {
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeConnections,
 		RunE: func(c *cobra.Command, args []string) error {
-			return withConnections(c.Context(), a, func(s authority.Connections) (token.Connection, error) {
-				conn, err := s.Connection(c.Context(), args[0])
-				if err != nil {
-					return conn, err
-				}
-				if err := a.confirm("delete the connection " + conn.Name + "?"); err != nil {
-					return conn, err
-				}
-				return conn, s.DeleteConnection(c.Context(), conn.Name)
-			}, "deleted")
+			s, err := a.service(c.Context())
+			if err != nil {
+				return err
+			}
+			conn, err := s.Connection(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if err := a.confirm("delete the connection " + conn.Name + "?"); err != nil {
+				return err
+			}
+			if err := s.DeleteConnection(c.Context(), conn.Name); err != nil {
+				return err
+			}
+			return a.changedConnection(c.Context(), conn, "deleted")
 		},
 	}
 }

@@ -19,6 +19,7 @@ import (
 type exchangeOptions struct {
 	handover
 	in       secretInput
+	client   clientInput
 	roles    []string
 	resource string
 	rotated  string // the file for a new refresh token
@@ -39,7 +40,10 @@ jwks". It bears the roles of the refresh token that its owner still has, or with
 Where the connection rotates, the refresh token is used up and a new one comes
 with the answer: a kept one is replaced by it, else -o json has it, or
 --refresh-token-output takes it. The old one gets the same answer again for a
-moment.`,
+moment.
+
+Where clients have a client secret, --client-secret-file or
+--client-secret-command hands it over.`,
 		Example: `  printf %s "$REFRESH" | tokenctl exchange
   tokenctl exchange --refresh-token-file refresh.txt --role UserObserver -o json`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -61,6 +65,7 @@ moment.`,
 		},
 	}
 	o.in.bind(c, "refresh-token", "refresh token")
+	o.client.bind(c)
 	o.handover.bind(c, "pass")
 	c.Flags().StringSliceVar(&o.roles, "role", nil, "only this role; may be repeated")
 	c.Flags().StringVar(&o.rotated, "refresh-token-output", "", "write the new refresh token of a connection that rotates to this file (0600), in the place of what is there")
@@ -102,10 +107,16 @@ func runExchange(ctx context.Context, a *app, o *exchangeOptions) error {
 
 func (o *exchangeOptions) redeem(ctx context.Context, a *app, x authority.Exchange) (access authority.AccessToken, err error) {
 	if o.saved != "" {
+		if x.ClientSecret, err = o.client.read(ctx, a); err != nil {
+			return access, err
+		}
 		return a.redeemSaved(ctx, o.saved, x)
 	}
 	before := readRotated(o.rotated) // first: what is shown is no older than that
 	if x.RefreshToken, err = o.in.read(ctx, a); err != nil {
+		return access, err
+	}
+	if x.ClientSecret, err = o.client.read(ctx, a); err != nil {
 		return access, err
 	}
 	if err := authority.CheckForm(x.RefreshToken); err != nil {

@@ -17,6 +17,7 @@ const accessVariable = "TOKENCTL_ACCESS_TOKEN"
 func newExecCommand(a *app) *cobra.Command {
 	var roles []string
 	var resource string
+	var client clientInput
 	c := &cobra.Command{
 		Use:   "exec NAME -- COMMAND…",
 		Short: "Run a command with a fresh access token",
@@ -44,6 +45,9 @@ of this process: its exit code is the answer.`,
 			if err != nil {
 				return token.Errorf(token.ErrUsage, "the command %q cannot be run: %w", args[1], err)
 			}
+			if x.ClientSecret, err = client.read(c.Context(), a); err != nil {
+				return err
+			}
 			access, err := a.redeemSaved(c.Context(), args[0], x)
 			if err != nil {
 				return err
@@ -58,6 +62,7 @@ of this process: its exit code is the answer.`,
 			return become(path, args[1:], env)
 		},
 	}
+	client.bind(c)
 	c.Flags().StringSliceVar(&roles, "role", nil, "only this role; may be repeated")
 	c.Flags().StringVar(&resource, "resource", "", "the audience that is expected (RFC 8707)")
 	c.RegisterFlagCompletionFunc("role", a.completeRoles)

@@ -247,7 +247,7 @@ func (a *app) deliver(ctx context.Context, s authority.Provisioning, ids []token
 
 // prepare reads what all kinds have, before anything is made.
 func (o *generateOptions) prepare(a *app, spec *token.Spec) (err error) {
-	if err := readyToShow(a, &o.handover); err != nil {
+	if err := readyToShow(a, &o.handover, render.Issued()); err != nil {
 		return err
 	}
 	if o.owner != "" {
@@ -283,7 +283,7 @@ func runGenerate(ctx context.Context, a *app, o *generateOptions, spec token.Spe
 }
 
 // readyToShow finds out before a secret is made whether it can be shown.
-func readyToShow(a *app, h *handover) error {
+func readyToShow[T any](a *app, h *handover, k render.Kind[T]) error {
 	if err := h.check(a); err != nil {
 		return err
 	}
@@ -291,7 +291,7 @@ func readyToShow(a *app, h *handover) error {
 	if err != nil {
 		return err
 	}
-	return render.Check(o, render.Issued())
+	return render.Check(o, k)
 }
 
 func noArguments(_ *cobra.Command, args []string) error {

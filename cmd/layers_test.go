@@ -48,7 +48,7 @@ var layers = []layer{
 
 	{name: "wallet", ours: "token secret", outside: "github.com/zalando/go-keyring go.yaml.in/yaml/v3"},
 	{name: "terminal", outside: "golang.org/x/term golang.org/x/sys github.com/atotto/clipboard github.com/aymanbagabas/go-osc52/v2 charm.land/lipgloss/v2 github.com/charmbracelet/colorprofile"},
-	{name: "render", ours: "token authority terminal", outside: "charm.land/lipgloss/v2 go.yaml.in/yaml/v3 github.com/itchyny/gojq"},
+	{name: "render", ours: "secret token authority terminal", outside: "charm.land/lipgloss/v2 go.yaml.in/yaml/v3 github.com/itchyny/gojq"},
 
 	{name: "cmd", ours: all, outside: "github.com/spf13/cobra github.com/spf13/pflag github.com/spf13/viper go.yaml.in/yaml/v3 github.com/coreos/go-systemd/v22 github.com/cli/browser golang.org/x/net golang.org/x/sys"},
 	{name: "main", ours: "cmd"},

@@ -120,21 +120,34 @@ func errFileThere(path string) error {
 // taken back: nobody is left with a live token that nobody saw, and where it
 // replaced a secret, that one stays.
 func (a *app) handOver(ctx context.Context, tokens authority.Tokens, h *handover, issued authority.Issued) error {
+	return handing(func() error {
+		return showNew(ctx, a, h, render.Issued(), issued)
+	}, func() {
+		a.copyIssued(ctx, h, issued)
+	}, func(err error) error {
+		return a.takenBack(ctx, tokens, issued, err)
+	})
+}
+
+// handing shows a new secret and then copies it. If it cannot be shown, or that
+// panics, undo sees to it that nobody is left with a secret that nobody saw, and
+// makes the error.
+func handing(show func() error, copied func(), undo func(error) error) error {
 	shown := false
 	defer func() {
 		if p := recover(); p != nil {
 			if !shown {
-				_ = tokens.TakeBack(context.WithoutCancel(ctx), issued.Token.Ref())
+				_ = undo(errWrite)
 			}
 			panic(p)
 		}
 	}()
-	err := a.showSecret(ctx, h, issued)
-	if shown = err == nil; shown {
-		a.copyIssued(ctx, h, issued)
-		return nil
+	if err := show(); err != nil {
+		return undo(err)
 	}
-	return a.takenBack(ctx, tokens, issued, err)
+	shown = true
+	copied()
+	return nil
 }
 
 // takenBack takes a token back that could not be handed over.
@@ -150,7 +163,8 @@ func (a *app) takenBack(ctx context.Context, tokens authority.Tokens, issued aut
 	return fmt.Errorf("%w; token %s was taken back", err, issued.Token.ID)
 }
 
-func (a *app) showSecret(ctx context.Context, h *handover, issued authority.Issued) error {
+// showNew writes what has a new secret to stdout or to a new file.
+func showNew[T any](ctx context.Context, a *app, h *handover, k render.Kind[T], v T) error {
 	o, err := a.renderOptions()
 	if err != nil {
 		return err
@@ -160,12 +174,12 @@ func (a *app) showSecret(ctx context.Context, h *handover, issued authority.Issu
 		o.Format = render.Raw
 	}
 	if h.file == "" {
-		return render.One(ctx, a.stdout, o, render.Issued(), issued)
+		return render.One(ctx, a.stdout, o, k, v)
 	}
 	if o.Format == render.Table && o.JQ == "" {
 		o.Format = render.Raw
 	}
-	return toNewFile(h.file, func(w io.Writer) error { return render.One(ctx, w, o, render.Issued(), issued) })
+	return toNewFile(h.file, func(w io.Writer) error { return render.One(ctx, w, o, k, v) })
 }
 
 // toNewFile writes a file that nobody else can read and that was not there; it
@@ -294,7 +308,7 @@ func (a *app) copyOrFail(ctx context.Context, s secret.Secret) error {
 	return err
 }
 
-// showAccessToken writes an access token the way [app.showSecret] writes an
+// showAccessToken writes an access token the way [showNew] writes an
 // issued secret. There is nothing to take back: nobody can revoke it but by
 // its parent, and it ends soon.
 func (a *app) showAccessToken(ctx context.Context, h *handover, access authority.AccessToken) error {

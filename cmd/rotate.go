@@ -34,7 +34,7 @@ for passwords of services, which need -o jsonl or the like.`,
 				}
 			}
 			if !t.dryRun {
-				if err := readyToShow(a, &h); err != nil {
+				if err := readyToShow(a, &h, render.Issued()); err != nil {
 					return err
 				}
 			}

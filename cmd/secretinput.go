@@ -140,6 +140,30 @@ func (in *secretInput) run(ctx context.Context, a *app) ([]byte, error) {
 	return text, nil
 }
 
+// clientInput is where an exchange takes the secret of the client from: never from
+// standard input, where the refresh token comes.
+type clientInput struct{ secretInput }
+
+func (in *clientInput) bind(c *cobra.Command) {
+	in.secretInput.bind(c, "client-secret", "client secret")
+}
+
+// read is no secret if none is named.
+func (in *clientInput) read(ctx context.Context, a *app) (secret.Secret, error) {
+	if !in.given() {
+		return secret.Secret{}, nil
+	}
+	s, err := in.secretInput.read(ctx, a)
+	if err != nil {
+		return s, err
+	}
+	if text, err := secret.Parse(s.Reveal()); err != nil || text.Form != secret.ClientSecret {
+		return secret.Secret{}, token.Errorf(token.ErrMalformed, "what --client-secret-file or --client-secret-command gives is no client secret").
+			WithHint("it begins with tkc_, as tokenctl admin connection secret shows it")
+	}
+	return s, nil
+}
+
 // wantsStdin is the argument that stands for standard input, given or not.
 func wantsStdin(_ *cobra.Command, args []string) error {
 	if len(args) == 0 || len(args) == 1 && args[0] == "-" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -279,6 +280,8 @@ func Connections() Kind[token.Connection] {
 			f.Bool("rotate", c.Rotate)
 			f.Text("reuse", string(c.Reuse))
 			f.Text("retry_window", token.FormatDuration(c.RetryWindow))
+			f.Text("auth_method", string(c.AuthMethod))
+			f.Time("secret_since", c.SecretSince)
 			f.Time("created_at", c.CreatedAt)
 		},
 		Columns: []Column[connection]{
@@ -293,10 +296,37 @@ func Connections() Kind[token.Connection] {
 				}
 				return "no"
 			}, Wide: true},
+			{Header: "CLIENTS", Text: func(c *connection) string { return string(c.AuthMethod) }, Wide: true},
+			{Header: "SECRET SINCE", Time: func(c *connection) time.Time { return c.SecretSince }, Wide: true},
 			{Header: "ROLE CLAIM", Text: func(c *connection) string { return c.RoleClaim }, Wide: true},
 			{Header: "CREATED", Time: func(c *connection) time.Time { return c.CreatedAt }, Wide: true},
 		},
 		Name: name,
+	}
+}
+
+// ClientSecret is a connection with its new client secret.
+type ClientSecret struct {
+	Connection token.Connection
+	Secret     secret.Secret
+}
+
+// ClientSecrets shows new client secrets: as lines with the client_id, as JSON
+// the fields of [Connections] and after them client_secret. Raw is the secret.
+func ClientSecrets() Kind[ClientSecret] {
+	plain := func(c *ClientSecret) string { return c.Secret.Reveal() }
+	connection := Connections()
+	return Kind[ClientSecret]{
+		Secret: true,
+		Fields: func(f *Fields, c *ClientSecret) {
+			connection.Fields(f, &c.Connection)
+			f.Text("client_secret", plain(c))
+		},
+		Lines: []Column[ClientSecret]{
+			{Header: "CLIENT ID", Text: func(c *ClientSecret) string { return c.Connection.Name }, Wide: true},
+			{Header: "CLIENT SECRET", Text: plain, Wide: true},
+		},
+		Raw: plain,
 	}
 }
 

@@ -130,6 +130,21 @@ func TestExplanation(t *testing.T) {
 	}
 }
 
+func TestClientSecrets(t *testing.T) {
+	v := render.ClientSecret{Connection: token.NewConnection("web"), Secret: secret.FromText(theSecret)}
+	v.Connection.SecretSince = now
+	object := strings.TrimSuffix(one(t, render.Options{Format: render.JSON}, render.Connections(), v.Connection), "}\n")
+	for format, want := range map[render.Format]string{
+		render.Raw: theSecret + "\n", render.Table: "Client ID:     web\nClient secret: " + theSecret + "\n",
+		render.JSON: object + `,"client_secret":"` + theSecret + `"}` + "\n",
+	} {
+		if diff := cmp.Diff(want, one(t, render.Options{Format: format}, render.ClientSecrets(), v)); diff != "" {
+			t.Errorf("as %s: %s", format, diff)
+		}
+	}
+	wantUsage(t, render.Check(render.Options{Format: render.Name}, render.ClientSecrets()), `"name"`)
+}
+
 func TestOtherKindsInJSON(t *testing.T) {
 	o := render.Options{Format: render.JSON}
 	connection := token.NewConnection("web")
@@ -145,7 +160,7 @@ func TestOtherKindsInJSON(t *testing.T) {
 		},
 		{
 			one(t, o, render.Connections(), connection),
-			`{"name":"web","entity_id":"urn:tokenctl:web","access_lifetime":"1h","role_claim":"urn:identify:rest-api:role","roles":["a"],"algorithm":"EdDSA","rotate":false,"reuse":"revoke","retry_window":"30s","created_at":"2026-11-22T07:00:00Z"}`,
+			`{"name":"web","entity_id":"urn:tokenctl:web","access_lifetime":"1h","role_claim":"urn:identify:rest-api:role","roles":["a"],"algorithm":"EdDSA","rotate":false,"reuse":"revoke","retry_window":"30s","auth_method":"none","secret_since":null,"created_at":"2026-11-22T07:00:00Z"}`,
 		},
 		{
 			one(t, o, render.Keys(), authority.Key{Use: "file", ID: "1", State: "active", CreatedAt: now}),
