@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tokenctl/tokenctl/pkg/token"
 	"github.com/tokenctl/tokenctl/testdata/needs"
 )
 
@@ -25,11 +26,13 @@ var oauthClients = []struct {
 }{
 	{"oauth4webapi", "node", "oauth4webapi.mjs", "node_modules/oauth4webapi"},
 	{"openid-client", "node", "openid-client.mjs", "node_modules/openid-client"},
-	{"authlib", "/usr/bin/python3", "authlib_client.py", ""},
+	{"authlib", "/usr/bin/python3", "authlib_client.py", "authlib, requests"},
+	{"requests-oauthlib", "/usr/bin/python3", "requests_oauthlib_client.py", "requests_oauthlib, jwt, cryptography"},
 }
 
 // Clients of OAuth that know nothing of us discover the server, refresh,
-// introspect and revoke, and are refused afterwards.
+// introspect and revoke, and are refused afterwards: public ones, and those with
+// a secret, in each of the ways to show it.
 func TestServeOAuthClients(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -37,32 +40,44 @@ func TestServeOAuthClients(t *testing.T) {
 	issuer := "http://" + s.main
 	m.must("", "admin", "policy", "set", "issuer", issuer)
 	code, pass, _ := strings.Cut(m.must("", "generate"), ":")
-	m.must("", "admin", "connection", "add", "crm", "--entity-id", "https://api.example.org/crm")
+	const audience = "https://api.example.org/crm"
+	secrets := map[string]string{}
+	for _, method := range token.AuthMethods() {
+		secrets[string(method)] = m.must("", "admin", "connection", "add", "crm-"+string(method), "--entity-id", audience, "--auth-method", string(method))
+	}
 	for _, c := range oauthClients {
-		t.Run(c.name, func(t *testing.T) {
-			program := needs.Program(t, c.program)
-			folder := filepath.Join("..", "testdata", "oauth")
-			if _, err := os.Stat(filepath.Join(folder, c.needed)); err != nil {
-				needs.Missing(t, "npm ci has not been run in testdata/oauth")
-			}
-			if c.needed == "" && exec.CommandContext(t.Context(), program, "-c", "import authlib, requests").Run() != nil {
-				needs.Missing(t, "python3-authlib and python3-requests are not installed")
-			}
-			refresh := m.must("", "generate", "refresh", c.name, "--connection", "crm", "--role", "reader", "--role", "writer")
-			x := exec.CommandContext(t.Context(), program, c.script)
-			x.Dir = folder
-			x.Env = []string{
-				"PATH=" + os.Getenv("PATH"), "HOME=" + m.home, "ISSUER=" + issuer, "CLIENT_ID=crm", "AUDIENCE=https://api.example.org/crm",
-				"REFRESH_TOKEN=" + refresh, "CALLER_CODE=" + code, "CALLER_PASSCODE=" + pass, "AUTHLIB_INSECURE_TRANSPORT=1",
-			}
-			var stderr bytes.Buffer
-			x.Stderr = &stderr
-			out, err := x.Output()
-			if err != nil {
-				t.Fatalf("%v\n%s\n%s", err, stderr.String(), s.log)
-			}
-			checkOAuthClient(t, out, issuer)
-		})
+		for method, secret := range secrets {
+			t.Run(c.name+"/"+method, func(t *testing.T) {
+				program := needs.Program(t, c.program)
+				folder := filepath.Join("..", "testdata", "oauth")
+				if c.program == "node" {
+					if _, err := os.Stat(filepath.Join(folder, c.needed)); err != nil {
+						needs.Missing(t, "npm ci has not been run in testdata/oauth")
+					}
+				} else if exec.CommandContext(t.Context(), program, "-c", "import "+c.needed).Run() != nil {
+					needs.Missing(t, "python3 has not all of "+c.needed)
+				}
+				id := "crm-" + method
+				refresh := m.must("", "generate", "refresh", c.name+"-"+method, "--connection", id, "--role", "reader", "--role", "writer")
+				x := exec.CommandContext(t.Context(), program, c.script)
+				x.Dir = folder
+				x.Env = []string{
+					"PATH=" + os.Getenv("PATH"), "HOME=" + m.home, "ISSUER=" + issuer, "CLIENT_ID=" + id, "AUTH_METHOD=" + method, "AUDIENCE=" + audience,
+					"REFRESH_TOKEN=" + refresh, "CALLER_CODE=" + code, "CALLER_PASSCODE=" + pass,
+					"AUTHLIB_INSECURE_TRANSPORT=1", "OAUTHLIB_INSECURE_TRANSPORT=1", "OAUTHLIB_RELAX_TOKEN_SCOPE=1",
+				}
+				if secret != "" {
+					x.Env = append(x.Env, "CLIENT_SECRET="+secret)
+				}
+				var stderr bytes.Buffer
+				x.Stderr = &stderr
+				out, err := x.Output()
+				if err != nil {
+					t.Fatalf("%v\n%s\n%s", err, stderr.String(), s.log)
+				}
+				checkOAuthClient(t, out, issuer, id)
+			})
+		}
 	}
 	s.stop()
 }
@@ -75,7 +90,7 @@ type introspected struct {
 	Kind   string
 }
 
-func checkOAuthClient(t *testing.T, out []byte, issuer string) {
+func checkOAuthClient(t *testing.T, out []byte, issuer, id string) {
 	t.Helper()
 	var got struct {
 		Granted, Narrowed, Refused string
@@ -94,8 +109,8 @@ func checkOAuthClient(t *testing.T, out []byte, issuer string) {
 	want := got
 	want.Granted, want.Narrowed, want.Refused = "reader writer", "reader", "invalid_grant"
 	want.Claims.Iss, want.Claims.Aud, want.Claims.Sub, want.Claims.Scope = issuer, "https://api.example.org/crm", me, "reader"
-	want.Claims.Client, want.Claims.Roles, want.Claims.Exp = "crm", []string{"reader"}, got.Claims.Iat+3600
-	want.Before = []introspected{{true, "reader writer", "crm", me, "refresh"}, {true, "reader writer", "crm", me, "access"}}
+	want.Claims.Client, want.Claims.Roles, want.Claims.Exp = id, []string{"reader"}, got.Claims.Iat+3600
+	want.Before = []introspected{{true, "reader writer", id, me, "refresh"}, {true, "reader writer", id, me, "access"}}
 	want.After = make([]introspected, 3) // inactive, and nothing but that
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

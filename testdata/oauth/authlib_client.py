@@ -11,8 +11,12 @@ with urllib.request.urlopen(get_well_known_url(env["ISSUER"], external=True)) as
 metadata.validate()
 assert metadata["issuer"] == env["ISSUER"]
 
-client = OAuth2Session(env["CLIENT_ID"], token_endpoint_auth_method="none", revocation_endpoint_auth_method="none")
-caller = OAuth2Session(env["CALLER_CODE"], env["CALLER_PASSCODE"], token_endpoint_auth_method="client_secret_basic")
+method = env["AUTH_METHOD"]
+client = OAuth2Session(
+    env["CLIENT_ID"], env.get("CLIENT_SECRET"), token_endpoint_auth_method=method, revocation_endpoint_auth_method=method,
+)
+# A public client cannot introspect: somebody else does.
+caller = client if method != "none" else OAuth2Session(env["CALLER_CODE"], env["CALLER_PASSCODE"], token_endpoint_auth_method="client_secret_basic")
 
 
 def refresh(**options):
@@ -21,6 +25,7 @@ def refresh(**options):
 
 
 def introspect(token):
+    caller.token = {}
     answer = caller.introspect_token(metadata["introspection_endpoint"], token=token)
     answer.raise_for_status()
     return answer.json()

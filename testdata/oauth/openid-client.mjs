@@ -2,10 +2,19 @@
 // the one that wants TLS. Prints what it saw as one JSON object.
 import * as client from 'openid-client'
 
-const { ISSUER, CLIENT_ID, AUDIENCE, REFRESH_TOKEN, CALLER_CODE, CALLER_PASSCODE } = process.env
+const { ISSUER, CLIENT_ID, CLIENT_SECRET, AUTH_METHOD, AUDIENCE, REFRESH_TOKEN, CALLER_CODE, CALLER_PASSCODE } = process.env
 const options = { algorithm: 'oauth2', execute: [client.allowInsecureRequests] }
-const config = await client.discovery(new URL(ISSUER), CLIENT_ID, undefined, client.None(), options)
-const caller = await client.discovery(new URL(ISSUER), CALLER_CODE, undefined, client.ClientSecretBasic(CALLER_PASSCODE), options)
+const auth = {
+  none: () => client.None(),
+  client_secret_basic: () => client.ClientSecretBasic(CLIENT_SECRET),
+  client_secret_post: () => client.ClientSecretPost(CLIENT_SECRET),
+}[AUTH_METHOD]()
+const config = await client.discovery(new URL(ISSUER), CLIENT_ID, undefined, auth, options)
+// A public client cannot introspect: somebody else does.
+const caller =
+  AUTH_METHOD === 'none'
+    ? await client.discovery(new URL(ISSUER), CALLER_CODE, undefined, client.ClientSecretBasic(CALLER_PASSCODE), options)
+    : config
 
 const granted = await client.refreshTokenGrant(config, REFRESH_TOKEN)
 const narrowed = await client.refreshTokenGrant(config, REFRESH_TOKEN, { scope: 'reader', resource: AUDIENCE })
