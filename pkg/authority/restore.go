@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"time"
 
@@ -167,7 +168,7 @@ func (s *session) keepEndings(ctx context.Context, present store.Store, rep *Res
 	if err := s.keepServices(ctx, present, rep); err != nil {
 		return err
 	}
-	if err := s.keepRotation(ctx, present, rep); err != nil {
+	if err := s.keepConnections(ctx, present, rep); err != nil {
 		return err
 	}
 	if err := s.keepProviders(ctx, present, rep); err != nil {
@@ -320,9 +321,10 @@ func (s *session) keepServices(ctx context.Context, present store.Store, rep *Re
 	return nil
 }
 
-// keepRotation has no connection rotate less than now: a refresh token that was
-// stolen would be good for as long as it lives again.
-func (s *session) keepRotation(ctx context.Context, present store.Store, rep *RestoreReport) error {
+// keepConnections has no connection rotate less than now: a refresh token that
+// was stolen would be good for as long as it lives again. Client secrets are those
+// of now: an old one may be why it was renewed.
+func (s *session) keepConnections(ctx context.Context, present store.Store, rep *RestoreReport) error {
 	for was, err := range store.Connections.Pages(ctx, s.store) {
 		if err != nil {
 			return err
@@ -332,12 +334,16 @@ func (s *session) keepRotation(ctx context.Context, present store.Store, rep *Re
 			now, err = store.Connections.Get(r, was.Name)
 			return err
 		})
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		gone := errors.Is(err, store.ErrNotFound)
+		if err != nil && !gone {
 			return err
 		}
 		then := was
 		then.RotateNoLess(&now)
-		if then.Rotate == was.Rotate && then.Reuse == was.Reuse && then.RetryWindow == was.RetryWindow {
+		if !gone {
+			then.AuthMethod, then.SecretVerifier, then.SecretSince = now.AuthMethod, now.SecretVerifier, now.SecretSince
+		}
+		if reflect.DeepEqual(then, was) {
 			continue
 		}
 		then.Revision = max(was.Revision, now.Revision) + 1

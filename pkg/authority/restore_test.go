@@ -291,3 +291,25 @@ func TestRestoreRefusesDamage(t *testing.T) {
 		t.Errorf("with another key file: %v", err)
 	}
 }
+
+// A client secret that was renewed since stays ended.
+func TestRestoreKeepsClientSecrets(t *testing.T) {
+	p := newPast(t)
+	conn := token.NewConnection("billing")
+	conn.AuthMethod = token.AuthBasic
+	_, err := p.root.AddConnection(t.Context(), conn)
+	must(t, err)
+	_, before, err := p.root.RenewClientSecret(t.Context(), "billing")
+	must(t, err)
+	p.backUp(t)
+	_, after, err := p.root.RenewClientSecret(t.Context(), "billing")
+	must(t, err)
+	l, _, err := p.restore(p.store)
+	must(t, err)
+	if _, err := l.AuthenticateClient(t.Context(), authority.ClientAuth{ID: "billing", Secret: after}); err != nil {
+		t.Errorf("the secret of now: %v", err)
+	}
+	if _, err := l.AuthenticateClient(t.Context(), authority.ClientAuth{ID: "billing", Secret: before}); !errors.Is(err, token.ErrRefused) {
+		t.Errorf("the secret of then: %v", err)
+	}
+}

@@ -287,7 +287,6 @@ var someConnection = rapid.Custom(func(t *rapid.T) token.Connection {
 		Rotate: rapid.Bool().Draw(t, "rotate"), Reuse: token.Reuse(someText.Draw(t, "reuse")), RetryWindow: someDuration.Draw(t, "window"),
 		AuthMethod: token.AuthMethod(someText.Draw(t, "method")), SecretVerifier: someBytes.Draw(t, "verifier"), SecretSince: someTime.Draw(t, "since"),
 		CreatedAt: someTime.Draw(t, "created"), Revision: rapid.Uint64().Draw(t, "revision"),
-		Rotate: rapid.Bool().Draw(t, "rotate"), Reuse: token.Reuse(someText.Draw(t, "reuse")), RetryWindow: someDuration.Draw(t, "window"),
 	}
 })
 
