@@ -295,9 +295,12 @@ type Providers interface {
 // JWTExplanation is the verdict on a JWT of a provider, for an administrator.
 type JWTExplanation struct {
 	Accepted bool
-	Provider string       // empty: of none that we know
-	Owner    token.Owner  // whom it stands for, if it is accepted
-	Roles    []token.Role // of the owner, with this JWT
+	// CannotTell: nothing stands against it, but the keys of its provider could
+	// not be had.
+	CannotTell bool
+	Provider   string       // empty: of none that we know
+	Owner      token.Owner  // whom it stands for, if it is accepted
+	Roles      []token.Role // of the owner, with this JWT
 	// Findings are of the checks in their order; the last one says whose it is.
 	Findings []token.Finding
 }

@@ -240,8 +240,8 @@ func (s *session) ExplainJWT(ctx context.Context, jwt secret.Secret) (e JWTExpla
 		return e, token.Errorf(token.ErrCannotTell, "nobody here judges the JWTs of identity providers")
 	}
 	if e.Findings, err = s.federation.judge.Explain(ctx, c.jwt); errors.Is(err, token.ErrCannotTell) {
-		err = nil // it is in the findings
-		return e, err
+		e.CannotTell = true // why is in the findings
+		return e, nil
 	}
 	if err != nil {
 		return e, nil

@@ -113,11 +113,12 @@ func fromWireLinks(w orEmpty[wireIdentityLink]) (all []token.LinkedIdentity) {
 
 // wireJWTExplanation is the verdict on a JWT of a provider.
 type wireJWTExplanation struct {
-	Accepted *bool               `json:"accepted"`
-	Provider orNull[string]      `json:"provider"`
-	Owner    orNull[token.Owner] `json:"owner"`
-	Roles    roleList            `json:"roles"`
-	Findings []wireFinding       `json:"findings"`
+	Accepted   *bool               `json:"accepted"`
+	CannotTell bool                `json:"cannot_tell"`
+	Provider   orNull[string]      `json:"provider"`
+	Owner      orNull[token.Owner] `json:"owner"`
+	Roles      roleList            `json:"roles"`
+	Findings   []wireFinding       `json:"findings"`
 }
 
 // wireFinding is what one check says of a JWT.
@@ -129,7 +130,7 @@ type wireFinding struct {
 
 func toWireJWTExplanation(e authority.JWTExplanation) wireJWTExplanation {
 	w := wireJWTExplanation{
-		Accepted: &e.Accepted, Provider: some(e.Provider), Owner: some(e.Owner), Roles: e.Roles, Findings: make([]wireFinding, len(e.Findings)),
+		Accepted: &e.Accepted, CannotTell: e.CannotTell, Provider: some(e.Provider), Owner: some(e.Owner), Roles: e.Roles, Findings: make([]wireFinding, len(e.Findings)),
 	}
 	for i, f := range e.Findings {
 		w.Findings[i] = wireFinding(f)
@@ -138,7 +139,7 @@ func toWireJWTExplanation(e authority.JWTExplanation) wireJWTExplanation {
 }
 
 func (w *wireJWTExplanation) explanation() authority.JWTExplanation {
-	e := authority.JWTExplanation{Accepted: *w.Accepted, Provider: w.Provider.v, Owner: w.Owner.v, Roles: w.Roles.items()}
+	e := authority.JWTExplanation{Accepted: *w.Accepted, CannotTell: w.CannotTell, Provider: w.Provider.v, Owner: w.Owner.v, Roles: w.Roles.items()}
 	for _, f := range w.Findings {
 		e.Findings = append(e.Findings, token.Finding(f))
 	}
