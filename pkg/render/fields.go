@@ -215,6 +215,25 @@ func (f *Fields) Object(name string, fields func(*Fields)) {
 	f.json(name, inner.endObject())
 }
 
+// Objects is an array of n objects, [] if there are none. A cell of CSV has it
+// as JSON, and is empty if there are none.
+func (f *Fields) Objects(name string, n int, fields func(f *Fields, i int)) {
+	if n == 0 && (f.omit || f.cells) {
+		f.Null(name)
+		return
+	}
+	b := []byte{'['}
+	for i := range n {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		inner := Fields{buf: append(b, '{')}
+		fields(&inner, i)
+		b = inner.endObject()
+	}
+	f.json(name, append(b, ']'))
+}
+
 // json is a field of which the JSON text is known.
 func (f *Fields) json(name string, raw json.RawMessage) {
 	switch {

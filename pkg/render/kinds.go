@@ -242,6 +242,7 @@ func Accounts() Kind[token.Account] {
 			f.Roles("directory_roles", a.DirectoryRoles)
 			f.Time("roles_at", a.RolesAt)
 			f.Bool("has_password", a.HasPassword)
+			f.Objects("identities", len(a.Identities), func(f *Fields, i int) { identityFields(f, &a.Identities[i]) })
 		},
 		Columns: []Column[account]{
 			{Header: "OWNER", Text: owner},
@@ -250,6 +251,7 @@ func Accounts() Kind[token.Account] {
 			{Header: "STATUS", Text: accountStatus, Tone: func(a *account) Tone { return yesNoTone(!a.Disabled) }},
 			{Header: "ROLES", Text: func(a *account) string { return joinRoles(a.AllRoles(time.Now())) }, Cut: true},
 			{Header: "STEWARD", Text: func(a *account) string { return a.Steward.String() }, Wide: true},
+			{Header: "IDENTITIES", Text: identityTexts, Wide: true},
 			{Header: "CREATED", Time: func(a *account) time.Time { return a.CreatedAt }, Wide: true},
 			{Header: "CREATED BY", Text: func(a *account) string { return a.CreatedBy.String() }, Wide: true},
 		},

@@ -152,11 +152,11 @@ func TestOtherKindsInJSON(t *testing.T) {
 	for _, test := range []struct{ got, want string }{
 		{
 			one(t, o, render.Accounts(), token.Account{Owner: alice, Kind: token.ServiceAccount, Steward: root, Disabled: true, CreatedAt: now, CreatedBy: root}),
-			`{"owner":"ldap/alice","kind":"service","display_name":null,"roles":[],"steward":"local/root","status":"disabled","created_at":"2026-11-22T07:00:00Z","created_by":"local/root","entry_id":null,"directory_roles":[],"roles_at":null,"has_password":false}`,
+			`{"owner":"ldap/alice","kind":"service","display_name":null,"roles":[],"steward":"local/root","status":"disabled","created_at":"2026-11-22T07:00:00Z","created_by":"local/root","entry_id":null,"directory_roles":[],"roles_at":null,"has_password":false,"identities":[]}`,
 		},
 		{
 			one(t, o, render.Accounts(), token.Account{Owner: alice, Kind: token.Person, DisplayName: "Alice", Roles: []token.Role{"a"}}),
-			`{"owner":"ldap/alice","kind":"person","display_name":"Alice","roles":["a"],"steward":null,"status":"active","created_at":null,"created_by":null,"entry_id":null,"directory_roles":[],"roles_at":null,"has_password":false}`,
+			`{"owner":"ldap/alice","kind":"person","display_name":"Alice","roles":["a"],"steward":null,"status":"active","created_at":null,"created_by":null,"entry_id":null,"directory_roles":[],"roles_at":null,"has_password":false,"identities":[]}`,
 		},
 		{
 			one(t, o, render.Connections(), connection),
