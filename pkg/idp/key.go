@@ -152,6 +152,13 @@ func parseKey(raw []byte) (publicKey, bool) {
 	return publicKey{id: k.ID, alg: k.Algorithm, public: jwk.Key}, true
 }
 
+// CheckCertificate reports whether the key in a certificate, DER, is one that a
+// provider may sign with; if not, the error is token.ErrUsage.
+func CheckCertificate(der []byte) error {
+	_, err := parseCertificate(der)
+	return err
+}
+
 // parseCertificate reads a certificate, DER, for the key in it. Who issued it
 // does not count: it is trusted because it is configured.
 func parseCertificate(der []byte) (publicKey, error) {

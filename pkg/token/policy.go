@@ -135,7 +135,7 @@ func PolicyFields() []PolicyField {
 				return nil
 			},
 		},
-		duration("federated_token_lifetime", "longest life of a token whose owner only an identity provider knows, and of the roles that it gave", false, func(p *Policy) *time.Duration { return &p.FederatedTokenLifetime }),
+		duration("federated_token_lifetime", "longest life of a token of an owner whom only a provider knows, and of roles it gave", false, func(p *Policy) *time.Duration { return &p.FederatedTokenLifetime }),
 		{
 			"issuer", "the iss of access tokens, an absolute URI", func(p *Policy) string { return p.Issuer },
 			func(p *Policy, s string) error {

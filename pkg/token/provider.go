@@ -116,6 +116,9 @@ const (
 // public key of an RS256 provider would be the secret.
 var providerAlgorithms = []Algorithm{RS256, "RS384", "RS512", "PS256", "PS384", "PS512", ES256, "ES384", "ES512", EdDSA}
 
+// ProviderAlgorithms are all that a provider may sign with.
+func ProviderAlgorithms() []Algorithm { return slices.Clone(providerAlgorithms) }
+
 // ParseProviderAlgorithm reads the name of an algorithm that a provider may
 // sign with.
 func ParseProviderAlgorithm(s string) (Algorithm, error) {
@@ -187,7 +190,8 @@ func (p *Provider) checkIssuer() error {
 func (p *Provider) checkKeys() error {
 	switch {
 	case p.JWKSURL != "" && len(p.Certificates) > 0:
-		return p.usage("it has certificates, and the URL of a key set in their place")
+		return p.usage("it has certificates, and the URL of a key set in their place").
+			WithHint("keep one of them: --certificate none or --jwks-url none takes the other away")
 	case p.JWKSURL != "" && !IsFetchable(p.JWKSURL):
 		return p.usage("keys cannot be had from %q: it is no https URL", p.JWKSURL)
 	case len(p.Certificates) > MaxCertificates:
