@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,7 +27,7 @@ Disabling one refuses all of its tokens at once.`,
 		newAdminUserAddCommand(a), newAdminUserListCommand(a), newAdminUserShowCommand(a), newAdminUserSetCommand(a),
 		newAdminUserStatusCommand(a, "enable", "Accept an account's tokens again", false),
 		newAdminUserStatusCommand(a, "disable", "Refuse all of an account's tokens", true),
-		newAdminUserDeleteCommand(a),
+		newAdminUserLinkCommand(a), newAdminUserUnlinkCommand(a), newAdminUserDeleteCommand(a),
 	)
 	return c
 }
@@ -241,10 +242,11 @@ roles that the account is to have; --role none takes them all away.`,
 	return c
 }
 
-// changesSomething refuses a set without anything to set.
-func changesSomething(c *cobra.Command) error {
+// changesSomething refuses a set without anything to set, which some flags are
+// not.
+func changesSomething(c *cobra.Command, not ...string) error {
 	named := false
-	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { named = named || f.Changed })
+	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { named = named || f.Changed && !slices.Contains(not, f.Name) })
 	if named {
 		return nil
 	}

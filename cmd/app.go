@@ -129,7 +129,7 @@ var nearlySecret = regexp.MustCompile(`tk[cprs]_[0-9A-Za-z]{40}`)
 func refuseEmpty(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		nothing := ""
-		if f.Value.Type() == "stringSlice" {
+		if t := f.Value.Type(); t == "stringSlice" || t == "stringArray" {
 			nothing = "[]"
 		}
 		if f.Value.Type() != "bool" && f.Value.String() == nothing && err == nil {

@@ -37,6 +37,7 @@ var readmeAnswers = map[string]string{
 	`tokenctl admin explain < alice.txt`:                    `account local/alice is disabled`,
 	`tokenctl admin check --deep`:                           `Problems: +-\n`,
 	`curl -su "$MINE"`:                                      `"owner":"local/.*"valid":true|"valid":true.*"owner":"local/`,
+	`tokenctl admin user show carol`:                        `^00u1a2b3\n$`,
 	`tokenctl whoami --context laptop`:                      `local/`,
 	`curl -s -H "Authorization: Bearer`:                     `"kind":"access"`,
 	`tokenctl expiring --within 14d`:                        `(?s)nightly2.*exit code 3`,

@@ -44,6 +44,11 @@ import (
 //	serve [ARG…]              start tokenctl serve and set $SERVER to its URL
 //	unserve                   stop it
 //	certify NAME              make NAME.crt and NAME.key of a server on this machine
+//	sign NAME JWT CLAIMS [HEADER]
+//	                          make JWT, variable and file, of claims, by the key of
+//	                          certify NAME: EdDSA unless the header says otherwise;
+//	                          times are in seconds from now, and exp is in five
+//	                          minutes unless it is there or null
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	p := scriptParams(emptyHome)
@@ -60,6 +65,7 @@ func scriptParams(setup func(*testscript.Env) error) testscript.Params {
 			"exits": scriptExits, "until": scriptUntil, "capture": scriptCapture, "json": scriptJSON,
 			"jwt": scriptJWT, "damage": scriptDamage, "state": scriptState,
 			"serve": scriptServe, "unserve": scriptUnserve, "certify": scriptCertify,
+			"sign": scriptSign,
 		},
 	}
 }

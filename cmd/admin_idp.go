@@ -1,0 +1,182 @@
+package cmd
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/render"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+func newAdminIdpCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "idp",
+		Short: "Identity providers whose JWTs are accepted",
+		Long: `An identity provider is an external issuer whose JWTs are accepted beside our
+own tokens: a company's log-in, or the system that runs CI jobs. A JWT stands
+for the account that its subject is linked to (tokenctl admin user link), or,
+where that is allowed, for the subject itself: NAME/SUBJECT.`,
+		Example: `  tokenctl admin idp add corp --issuer https://id.example.org --audience tokenctl
+  tokenctl admin idp test --jwt-file sample.jwt`,
+	}
+	asGroup(c)
+	c.AddCommand(
+		newAdminIdpAddCommand(a), newAdminIdpListCommand(a), newAdminIdpShowCommand(a), newAdminIdpSetCommand(a),
+		newAdminIdpDeleteCommand(a), newAdminIdpTestCommand(a),
+	)
+	return c
+}
+
+// withProviders makes a change of one identity provider and tells of it.
+func withProviders(ctx context.Context, a *app, change func(authority.Providers) (token.Provider, error), done string) (token.Provider, error) {
+	open := a.service
+	if done == "added" {
+		open = a.growing
+	}
+	s, err := open(ctx)
+	if err != nil {
+		return token.Provider{}, err
+	}
+	p, err := change(s)
+	if err != nil {
+		return p, err
+	}
+	a.say("%s the identity provider %s", done, p.Name)
+	if !a.settings.FormatSet() {
+		return p, nil
+	}
+	return p, answer(ctx, a, render.Providers(), p)
+}
+
+func newAdminIdpListCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List identity providers",
+		Long:    `List identity providers, by name, disabled ones too.`,
+		Example: `  tokenctl admin idp list -o wide`,
+		Args:    noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := a.service(c.Context())
+			if err != nil {
+				return err
+			}
+			return answerList(c.Context(), a, render.Providers(), s.ListProviders(c.Context()), "no identity providers")
+		},
+	}
+}
+
+func newAdminIdpShowCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "show NAME",
+		Short:             "Show an identity provider",
+		Long:              `Show an identity provider.`,
+		Example:           `  tokenctl admin idp show corp`,
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeProviders,
+		RunE: func(c *cobra.Command, args []string) error {
+			s, err := a.service(c.Context())
+			if err != nil {
+				return err
+			}
+			p, err := s.Provider(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return answer(c.Context(), a, render.Providers(), p)
+		},
+	}
+}
+
+func newAdminIdpSetCommand(a *app) *cobra.Command {
+	var f providerFlags
+	c := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Change an identity provider",
+		Long: `Change the properties that are named and leave the others. A flag that may be
+repeated names all that there are to be from now on; none alone takes them all
+away, as it does with --jwks-url, --role-claim and --client-id.
+
+With --disabled its JWTs, and the access tokens that came of them, are refused
+at once; --disabled=false accepts them again. If its issuer or its keys change,
+it is asked about itself as by tokenctl admin idp add.`,
+		Example: `  tokenctl admin idp set corp --audience tokenctl --audience tokenctl-ci
+  tokenctl admin idp set corp --certificate new.pem --certificate old.pem
+  tokenctl admin idp set corp --disabled`,
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeProviders,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := changesSomething(c, "no-check"); err != nil {
+				return err
+			}
+			p, err := withProviders(c.Context(), a, func(s authority.Providers) (token.Provider, error) {
+				p, err := s.Provider(c.Context(), args[0])
+				if err != nil {
+					return p, err
+				}
+				if err := f.apply(c, &p); err != nil {
+					return p, err
+				}
+				return s.SetProvider(c.Context(), p)
+			}, "changed")
+			changed := c.Flags().Changed
+			if err == nil && (changed("issuer") || changed("jwks-url") || changed("certificate")) {
+				f.ask(c.Context(), a, &p)
+			}
+			return err
+		},
+	}
+	f.bind(a, c)
+	return c
+}
+
+func newAdminIdpDeleteCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Remove an identity provider",
+		Long: `Remove an identity provider in whose realm there are no accounts. Its JWTs, and
+the access tokens that came of them, are refused at once.`,
+		Example:           `  tokenctl admin idp delete corp --yes`,
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeProviders,
+		RunE: func(c *cobra.Command, args []string) error {
+			_, err := withProviders(c.Context(), a, func(s authority.Providers) (token.Provider, error) {
+				p, err := s.Provider(c.Context(), args[0])
+				if err != nil {
+					return p, err
+				}
+				if err := a.confirm("delete the identity provider " + p.Name + "?"); err != nil {
+					return p, err
+				}
+				return p, s.DeleteProvider(c.Context(), p.Name)
+			}, "deleted")
+			return err
+		},
+	}
+}
+
+// completeProviders offers the identity providers.
+func (a *app) completeProviders(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 && c.ValidArgsFunction != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.providerCandidates(c)
+}
+
+// completeProviderFlag offers them for a flag, whatever arguments there are.
+func (a *app) completeProviderFlag(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return a.providerCandidates(c)
+}
+
+func (a *app) providerCandidates(c *cobra.Command) ([]string, cobra.ShellCompDirective) {
+	return a.candidates(c, func(ctx context.Context, s authority.Service) (list []string) {
+		for p, err := range s.ListProviders(ctx) {
+			if err != nil || len(list) >= completeMost {
+				break
+			}
+			list = append(list, described(p.Name, p.Issuer))
+		}
+		return list
+	})
+}
