@@ -24,8 +24,11 @@ func newAdminUserUnlinkCommand(a *app) *cobra.Command {
 	return newIdentityCommand(a, "unlink", authority.Accounts.UnlinkIdentity, &cobra.Command{
 		Short: "End that an identity provider vouches for an account",
 		Long: `End that the JWTs of a subject stand for an account. The roles that the provider
-gave go with it; the account and its tokens stay.`,
-		Example: `  tokenctl admin user unlink alice --idp corp --subject 00u1a2b3`,
+gave go with it; the account and its tokens stay.
+
+A provider that is gone, or has another issuer by now, is named by its issuer.`,
+		Example: `  tokenctl admin user unlink alice --idp corp --subject 00u1a2b3
+  tokenctl admin user unlink alice --idp https://old.example.org --subject 00u1a2b3`,
 	})
 }
 

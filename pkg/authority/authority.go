@@ -182,7 +182,8 @@ type Accounts interface {
 	// beside those who are. It fails with token.ErrConflict if the subject stands
 	// for another account.
 	LinkIdentity(ctx context.Context, o token.Owner, provider, subject string) (token.Account, error)
-	// UnlinkIdentity undoes that. Access tokens that came of it are refused at
+	// UnlinkIdentity undoes that; provider may be an issuer, for one that is gone
+	// or has another since. Access tokens that came of it are refused at
 	// once; tokens stay.
 	UnlinkIdentity(ctx context.Context, o token.Owner, provider, subject string) (token.Account, error)
 	// SetPassword gives a local account a password; zero is the caller's own.

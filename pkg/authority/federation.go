@@ -301,7 +301,7 @@ func (c *change) putIdentities(was, now *token.Account) error {
 		holder, err := store.Identities.Get(c, i.Issuer, i.Claim, i.Subject)
 		if err == nil && holder.Owner != now.Owner {
 			return token.Errorf(token.ErrConflict, "%q of %s stands for %s already", i.Subject, i.Issuer, holder.Owner).
-				WithHint("end that first: tokenctl admin user unlink %s, or delete the account", holder.Owner)
+				WithHint("end that first: tokenctl admin user unlink %s --idp %s --subject %s, or delete the account", holder.Owner, i.Issuer, i.Subject)
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err

@@ -270,54 +270,64 @@ func (s *session) ExplainJWT(ctx context.Context, jwt secret.Secret) (e JWTExpla
 
 // LinkIdentity implements [Accounts].
 func (s *session) LinkIdentity(ctx context.Context, o token.Owner, name, subject string) (token.Account, error) {
-	return s.changeIdentities(ctx, o, name, subject, "account.link", func(a *token.Account, e token.ExternalIdentity) error {
-		if a.Identity(e) == nil {
+	// A JWT is refused whose subject is written otherwise.
+	if as, err := token.NewOwner(name, subject); err != nil {
+		return token.Account{}, err
+	} else if as.Name != subject {
+		return token.Account{}, token.Errorf(token.ErrUsage, "the subject %q is not written as names are, %q", subject, as.Name)
+	}
+	return s.changeIdentities(ctx, o, "account.link", func(c *change, a *token.Account) (string, error) {
+		p, err := provider(c, name)
+		if err != nil {
+			return "", err
+		}
+		if e := p.Identity(subject); a.Identity(e) == nil {
 			a.Identities = append(slices.Clone(a.Identities), token.LinkedIdentity{ExternalIdentity: e})
 		}
-		return a.Check()
+		return fmt.Sprintf("%q of the provider %s, %s", subject, name, p.Issuer), a.Check()
 	})
 }
 
 // UnlinkIdentity implements [Accounts].
 func (s *session) UnlinkIdentity(ctx context.Context, o token.Owner, name, subject string) (token.Account, error) {
-	return s.changeIdentities(ctx, o, name, subject, "account.unlink", func(a *token.Account, e token.ExternalIdentity) error {
-		if a.Identity(e) == nil {
-			return token.Errorf(token.ErrNotFound, "%q of the identity provider %s is not linked to %s", subject, name, a.Owner).
-				WithHint("tokenctl admin user show %s names what is", a.Owner)
+	return s.changeIdentities(ctx, o, "account.unlink", func(c *change, a *token.Account) (string, error) {
+		meant := func(e token.ExternalIdentity) bool { return e.Issuer == name && e.Subject == subject }
+		if !strings.Contains(name, "://") { // which no name of a provider has
+			p, err := provider(c, name)
+			if err != nil {
+				return "", err
+			}
+			meant = func(e token.ExternalIdentity) bool { return e == p.Identity(subject) }
 		}
-		a.Identities = slices.DeleteFunc(slices.Clone(a.Identities), func(i token.LinkedIdentity) bool { return i.ExternalIdentity == e })
-		return nil
+		left := slices.DeleteFunc(slices.Clone(a.Identities), func(i token.LinkedIdentity) bool { return meant(i.ExternalIdentity) })
+		if len(left) == len(a.Identities) {
+			return "", token.Errorf(token.ErrNotFound, "%q of the identity provider %s is not linked to %s", subject, name, a.Owner).
+				WithHint("tokenctl admin user show %s names what is; of a provider that is gone or has changed, name the issuer", a.Owner)
+		}
+		a.Identities = left
+		return fmt.Sprintf("%q of the provider %s", subject, name), nil
 	})
 }
 
-func (s *session) changeIdentities(ctx context.Context, o token.Owner, name, subject, action string, apply func(*token.Account, token.ExternalIdentity) error) (now token.Account, err error) {
+func (s *session) changeIdentities(ctx context.Context, o token.Owner, action string, apply func(*change, *token.Account) (string, error)) (now token.Account, err error) {
 	if o, err = s.canonicalOwner(o); err != nil {
 		return now, err
 	}
-	// A JWT is refused whose subject is written otherwise.
-	if as, err := token.NewOwner(name, subject); err != nil {
-		return now, err
-	} else if as.Name != subject {
-		return now, token.Errorf(token.ErrUsage, "the subject %q is not written as names are, %q", subject, as.Name)
-	}
 	err = s.update(ctx, func(c *change) error {
 		if err := c.by.needs(c, "change accounts", token.Admin); err != nil {
-			return err
-		}
-		p, err := provider(c, name)
-		if err != nil {
 			return err
 		}
 		a, err := account(c, o)
 		if err != nil {
 			return err
 		}
-		if err := apply(&a, p.Identity(subject)); err != nil {
+		detail, err := apply(c, &a)
+		if err != nil {
 			return err
 		}
 		a.Revision++
 		now = a
-		c.noteAccount(action, &a, fmt.Sprintf("%q of the provider %s, %s", subject, name, p.Issuer))
+		c.noteAccount(action, &a, detail)
 		return c.putAccount(a)
 	})
 	return shown(now), err
