@@ -144,7 +144,7 @@ func copyWithTool(ctx context.Context, value string, o CopyOptions) (Copied, err
 // would fail. That package looks for programs only, not for a display, and of a
 // failure it keeps nothing but "exit status 1".
 func localTool(env func(string) string) (string, error) {
-	if env("SSH_TTY") != "" || env("SSH_CONNECTION") != "" {
+	if overSSH(env) {
 		return "", errors.New("over SSH the clipboard of this machine is not the person's")
 	}
 	switch {
@@ -155,7 +155,7 @@ func localTool(env func(string) string) (string, error) {
 	case clipboard.Unsupported:
 		return "", errors.New("none of wl-copy, xclip and xsel is installed")
 	}
-	wayland, display := env("WAYLAND_DISPLAY") != "", env("DISPLAY") != ""
+	wayland, display := displays(env)
 	for _, tool := range []struct {
 		usable      bool // the package considers it
 		copy, paste string

@@ -5,6 +5,7 @@ package terminal
 
 import (
 	"errors"
+	"runtime"
 	"strconv"
 
 	"golang.org/x/term"
@@ -36,6 +37,24 @@ func IsTerminal(stream any) bool {
 // still have a controlling terminal, and would wait on it for ever.
 func Interactive(stdin, stderr any) bool {
 	return IsTerminal(stdin) || IsTerminal(stderr)
+}
+
+// HasDesktop reports whether a window that this process opens is one that the
+// person sees. Over SSH it is not, whatever this machine has.
+func HasDesktop(env func(string) string) bool {
+	if overSSH(env) {
+		return false
+	}
+	wayland, x := displays(env)
+	return runtime.GOOS == "windows" || runtime.GOOS == "darwin" || wayland || x
+}
+
+func overSSH(env func(string) string) bool {
+	return env("SSH_TTY") != "" || env("SSH_CONNECTION") != ""
+}
+
+func displays(env func(string) string) (wayland, x bool) {
+	return env("WAYLAND_DISPLAY") != "", env("DISPLAY") != ""
 }
 
 // Width is the number of columns of stream: what the terminal says, else the
