@@ -16,9 +16,10 @@ import (
 )
 
 type loginOptions struct {
-	in     secretInput
-	user   string
-	rotate bool
+	in       secretInput
+	provider providerLogin
+	user     string
+	rotate   bool
 }
 
 func newLoginCommand(a *app) *cobra.Command {
@@ -31,13 +32,25 @@ there that stands in for them from then on, and is kept for the context. The
 password is kept nowhere. A name without a realm is of the realm local; that of
 a directory is realm/name.
 
+With --idp you log in at an identity provider that the server knows: with the
+browser of this machine where there is one in front of you, else by a code that
+you type in on another device. What the provider gives makes the user token, and
+is kept nowhere.
+
 Without a context for the server one is added, named after its host.`,
 		Example: `  tokenctl login --server https://tokens.example.org --user corp/alice
-  tokenctl login --context prod --user alice --password-file password.txt`,
+  tokenctl login --context prod --user alice --password-file password.txt
+  tokenctl login --server https://tokens.example.org --idp corp`,
 		Args: wantsStdin,
-		RunE: func(c *cobra.Command, _ []string) error { return runLogin(c.Context(), a, &o) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := o.check(args); err != nil {
+				return err
+			}
+			return runLogin(c.Context(), a, &o)
+		},
 	}
 	o.in.bind(c, "password", "password")
+	o.provider.bind(a, c)
 	c.Flags().StringVar(&o.user, "user", "", "your name: NAME or REALM/NAME")
 	c.Flags().BoolVar(&o.rotate, "rotate", false, "give your user token a new secret if you have one already: the old one ends")
 	return c
@@ -51,20 +64,20 @@ func runLogin(ctx context.Context, a *app, o *loginOptions) error {
 	if t.server == "" {
 		return token.Errorf(token.ErrUsage, "no server is named").WithHint("--server https://tokens.example.org, or a context of one")
 	}
-	if err := o.ask(a); err != nil {
-		return err
-	}
-	password, err := o.in.read(ctx, a)
+	proof, err := o.prove(ctx, a, t)
 	if err != nil {
 		return err
 	}
-	s, end, err := a.openServerWith(t, func(context.Context) (secret.Secret, error) {
-		return secret.FromText(o.user + ":" + password.Reveal()), nil
-	})
+	s, end, err := a.openServerWith(t, func(context.Context) (secret.Secret, error) { return proof, nil })
 	if err != nil {
 		return err
 	}
 	defer end()
+	if o.provider.name != "" {
+		if err := o.provider.accepted(ctx, s, t); err != nil {
+			return err
+		}
+	}
 	issued, err := o.token(ctx, s)
 	if err != nil {
 		return err
@@ -80,6 +93,18 @@ func runLogin(ctx context.Context, a *app, o *loginOptions) error {
 	a.say("logged in to %s as %s, with token %s", t.server, issued.Token.Owner, issued.Token.ID)
 	a.say("the context is %s", name)
 	return nil
+}
+
+// prove gets what says to the server who it is, once.
+func (o *loginOptions) prove(ctx context.Context, a *app, t target) (secret.Secret, error) {
+	if o.provider.name != "" {
+		return o.provider.login(ctx, a, t)
+	}
+	if err := o.ask(a); err != nil {
+		return secret.Secret{}, err
+	}
+	password, err := o.in.read(ctx, a)
+	return secret.FromText(o.user + ":" + password.Reveal()), err
 }
 
 // ask asks for the name that no flag has.
@@ -104,7 +129,7 @@ func (o *loginOptions) ask(a *app) error {
 	return err
 }
 
-// token makes the user token that stands in for the password.
+// token makes the user token that stands in for what was proved.
 func (o *loginOptions) token(ctx context.Context, s authority.Service) (authority.Issued, error) {
 	issued, err := s.Generate(ctx, token.Spec{Kind: token.User})
 	if !errors.Is(err, token.ErrConflict) {

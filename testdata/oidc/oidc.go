@@ -145,11 +145,10 @@ var (
 // it opens a page, and submits every form until none comes. The last page is
 // returned.
 func Person(name, page string) (string, error) {
-	jar, err := cookiejar.New(nil)
+	browser, err := newBrowser()
 	if err != nil {
 		return "", err
 	}
-	browser := &http.Client{Jar: jar}
 	response, err := browser.Get(page)
 	for range 10 {
 		if err != nil {
@@ -161,19 +160,49 @@ func Person(name, page string) (string, error) {
 		if err != nil || form == nil {
 			return string(body), err
 		}
-		fields := url.Values{"login": {name}, "password": {"x"}}
-		for _, h := range hidden.FindAllSubmatch(body, -1) {
-			fields.Set(string(h[1]), string(h[2]))
-		}
-		target, err := response.Request.URL.Parse(string(form[1]))
-		if err != nil {
-			return "", err
-		}
-		if response, err = browser.PostForm(target.String(), fields); err != nil {
-			return "", err
-		}
+		response, err = submit(browser, response.Request.URL, form[1], body, url.Values{"login": {name}, "password": {"x"}})
 	}
 	return "", errors.New("ever more forms")
+}
+
+// Refuse is a browser in the hands of somebody who opens the page of a log-in by
+// device that is not theirs, and says no.
+func Refuse(page string) error {
+	browser, err := newBrowser()
+	if err != nil {
+		return err
+	}
+	response, err := browser.Get(page)
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	form := action.FindSubmatch(body)
+	if err != nil || form == nil {
+		return errors.Join(err, errors.New("there is nothing to refuse"))
+	}
+	if response, err = submit(browser, response.Request.URL, form[1], body, url.Values{"abort": {"yes"}}); err == nil {
+		response.Body.Close()
+	}
+	return err
+}
+
+func newBrowser() (*http.Client, error) {
+	jar, err := cookiejar.New(nil)
+	return &http.Client{Jar: jar}, err
+}
+
+// submit submits the form of a page, with what is hidden in it.
+func submit(browser *http.Client, page *url.URL, action, body []byte, fields url.Values) (*http.Response, error) {
+	for _, h := range hidden.FindAllSubmatch(body, -1) {
+		fields.Set(string(h[1]), string(h[2]))
+	}
+	target, err := page.Parse(string(action))
+	if err != nil {
+		return nil, err
+	}
+	return browser.PostForm(target.String(), fields)
 }
 
 func must(t testing.TB, err error) {
