@@ -18,12 +18,15 @@ import (
 
 type exchangeOptions struct {
 	handover
-	in       secretInput
-	client   clientInput
-	roles    []string
-	resource string
-	rotated  string // the file for a new refresh token
-	saved    string // the name of the one that this machine keeps; empty: it is read
+	in         secretInput
+	client     clientInput
+	subject    subjectInput
+	ci         ciOutput
+	roles      []string
+	resource   string
+	connection string
+	rotated    string // the file for a new refresh token
+	saved      string // the name of the one that this machine keeps; empty: it is read
 }
 
 func newExchangeCommand(a *app) *cobra.Command {
@@ -42,11 +45,23 @@ with the answer: a kept one is replaced by it, else -o json has it, or
 --refresh-token-output takes it. The old one gets the same answer again for a
 moment.
 
+A subject token takes the place of a refresh token (RFC 8693): the JWT of an
+identity provider that the server knows, or an access token that is to have
+fewer roles. For a CI job that is its identity token, and no secret is stored
+anywhere: GitHub is asked for it with the server's URL as its audience, unless
+--audience names another; GitLab puts it into the variable TOKENCTL_ID_TOKEN,
+if the job's YAML says so: id_tokens: {TOKENCTL_ID_TOKEN: {aud: URL}}.
+
 Where clients have a client secret, --client-secret-file or
 --client-secret-command hands it over.`,
 		Example: `  printf %s "$REFRESH" | tokenctl exchange
-  tokenctl exchange --refresh-token-file refresh.txt --role UserObserver -o json`,
-		Args: func(_ *cobra.Command, args []string) error {
+  tokenctl exchange --refresh-token-file refresh.txt --role UserObserver -o json
+  tokenctl exchange --github-actions --connection deploy --ci github
+  ACCESS=$(tokenctl exchange --gitlab-ci --connection deploy)`,
+		Args: func(c *cobra.Command, args []string) error {
+			if err := o.subject.check(c, len(args) > 0 || o.in.given() || o.rotated != ""); err != nil {
+				return err
+			}
 			kept := len(args) == 1 && args[0] != "-"
 			switch {
 			case kept && o.in.given():
@@ -66,16 +81,23 @@ Where clients have a client secret, --client-secret-file or
 	}
 	o.in.bind(c, "refresh-token", "refresh token")
 	o.client.bind(c)
+	o.subject.bind(c)
+	o.ci.bind(c)
 	o.handover.bind(c, "pass")
 	c.Flags().StringSliceVar(&o.roles, "role", nil, "only this role; may be repeated")
 	c.Flags().StringVar(&o.rotated, "refresh-token-output", "", "write the new refresh token of a connection that rotates to this file (0600), in the place of what is there")
 	c.Flags().StringVar(&o.resource, "resource", "", "the audience that is expected (RFC 8707)")
+	c.Flags().StringVar(&o.connection, "connection", "", "the connection: for a subject token any that there is (default \"default\"), for a refresh token its own")
 	c.RegisterFlagCompletionFunc("role", a.completeRoles)
+	c.RegisterFlagCompletionFunc("connection", a.completeConnections)
 	return c
 }
 
 func runExchange(ctx context.Context, a *app, o *exchangeOptions) error {
 	if err := o.handover.check(a); err != nil {
+		return err
+	}
+	if err := o.ci.check(&o.handover); err != nil {
 		return err
 	}
 	if err := checkReplaceable(o.rotated); err != nil {
@@ -88,7 +110,10 @@ func runExchange(ctx context.Context, a *app, o *exchangeOptions) error {
 	if err := render.Check(opts, render.AccessTokens()); err != nil {
 		return err
 	}
-	x := authority.Exchange{Resource: o.resource}
+	if err := o.ci.open(a); err != nil {
+		return err
+	}
+	x := authority.Exchange{Resource: o.resource, ClientID: o.connection}
 	if len(o.roles) > 0 {
 		if x.Roles, err = token.ParseRoles(o.roles); err != nil {
 			return err
@@ -97,6 +122,9 @@ func runExchange(ctx context.Context, a *app, o *exchangeOptions) error {
 	access, err := o.redeem(ctx, a, x)
 	if err != nil {
 		return err
+	}
+	if o.ci.system != "" {
+		return o.ci.deliver(a, access)
 	}
 	if err := a.showAccessToken(ctx, &o.handover, access); err != nil {
 		return err
@@ -113,13 +141,17 @@ func (o *exchangeOptions) redeem(ctx context.Context, a *app, x authority.Exchan
 		return a.redeemSaved(ctx, o.saved, x)
 	}
 	before := readRotated(o.rotated) // first: what is shown is no older than that
-	if x.RefreshToken, err = o.in.read(ctx, a); err != nil {
+	in, read := &x.RefreshToken, o.in.read
+	if o.subject.given() {
+		in, read = &x.SubjectToken, o.subject.read
+	}
+	if *in, err = read(ctx, a); err != nil {
 		return access, err
 	}
 	if x.ClientSecret, err = o.client.read(ctx, a); err != nil {
 		return access, err
 	}
-	if err := authority.CheckForm(x.RefreshToken); err != nil {
+	if err := authority.CheckForm(*in); err != nil {
 		return access, err
 	}
 	tokens, err := a.existing(ctx)
@@ -139,6 +171,11 @@ func (o *exchangeOptions) keepRotated(ctx context.Context, a *app, access author
 		return nil
 	}
 	if o.rotated != "" {
+		if o.ci.system != "" {
+			if err := o.ci.mask(a, access.RefreshToken); err != nil {
+				return err
+			}
+		}
 		late, err := replaceRotated(context.WithoutCancel(ctx), o.rotated, access.RefreshToken.Reveal(), before)
 		if err != nil {
 			return fmt.Errorf("%w; within the connection's retry window the same refresh token gets the same answer again", err)
@@ -149,7 +186,7 @@ func (o *exchangeOptions) keepRotated(ctx context.Context, a *app, access author
 		return nil
 	}
 	f, err := a.settings.Format()
-	if err == nil && (f == render.JSON || f == render.JSONL || f == render.YAML) && a.settings.JQ() == "" {
+	if err == nil && o.ci.system == "" && (f == render.JSON || f == render.JSONL || f == render.YAML) && a.settings.JQ() == "" {
 		return nil
 	}
 	a.complain("warning: the refresh token was rotated, and nothing but -o json or --refresh-token-output FILE is sure to have the new one; within the connection's retry window the same again gives it")
