@@ -4,16 +4,30 @@ package cmd_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/oauth2"
 
 	"github.com/tokenctl/tokenctl/testdata/oidc"
 )
@@ -258,6 +272,209 @@ func TestServeLoginAtProviderFails(t *testing.T) {
 	}
 	if _, there := state(t, f.home)[filepath.Join(f.home, ".config", "tokenctl", "contexts.yaml")]; there {
 		t.Error("a context is left")
+	}
+	f.s.stop()
+}
+
+// verify shows a credential at /verify or below.
+func (f *federation) verify(path, credential string) int {
+	f.t.Helper()
+	status, header, _ := f.s.ask("GET", "/verify"+path, credential)
+	if status == 401 && !strings.HasPrefix(header.Get("WWW-Authenticate"), "Basic") && !strings.HasPrefix(header.Get("WWW-Authenticate"), "Bearer") {
+		f.t.Errorf("/verify%s: the challenge is %q", path, header.Get("WWW-Authenticate"))
+	}
+	return status
+}
+
+// refused checks that /verify refuses a JWT, and which check it does not pass.
+func (f *federation) refused(what, jwt, check string) {
+	f.t.Helper()
+	if got := f.verify("", jwt); got != 401 {
+		f.t.Errorf("%s: %d", what, got)
+	}
+	failed := ""
+	for _, finding := range f.want(200, "POST", "/api/v1/providers:explain", object{"credential": jwt})["findings"].([]any) {
+		if one := finding.(object); one["ok"] == false && failed == "" {
+			failed = one["check"].(string)
+		}
+	}
+	if failed != check {
+		f.t.Errorf("%s: it fails at %q, not at %q", what, failed, check)
+	}
+}
+
+// forge makes a JWT of the same claims with another header and signature.
+func forge(jwt, header string, sign func(text string) []byte) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	text := encode([]byte(header)) + "." + strings.Split(jwt, ".")[1]
+	return text + "." + encode(sign(text))
+}
+
+// publicRSA is the key that the provider signs RS256 with, as people keep such
+// keys in files.
+func (f *federation) publicRSA() []byte {
+	f.t.Helper()
+	var set jose.JSONWebKeySet
+	_, _, text := ask(f.t, http.DefaultClient, "GET", f.op.Issuer+"/jwks", "")
+	if err := json.Unmarshal([]byte(text), &set); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, k := range set.Keys {
+		if k.Algorithm == "RS256" {
+			der, err := x509.MarshalPKIXPublicKey(k.Key)
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+		}
+	}
+	f.t.Fatalf("no key for RS256: %s", text)
+	return nil
+}
+
+// idToken is one that tells the client of people that alice logged in to it
+// (OpenID Connect Core §3.1).
+func (f *federation) idToken() string {
+	f.t.Helper()
+	code := make(chan string, 1)
+	back := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { code <- r.URL.Query().Get("code") }))
+	defer back.Close()
+	c := oauth2.Config{
+		ClientID: oidc.Public, Scopes: []string{"openid"}, RedirectURL: back.URL + "/callback",
+		Endpoint: oauth2.Endpoint{AuthURL: f.op.Issuer + "/auth", TokenURL: f.op.Issuer + "/token", AuthStyle: oauth2.AuthStyleInParams},
+	}
+	verifier := oauth2.GenerateVerifier()
+	page := c.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("nonce", "of this log-in"))
+	if _, err := oidc.Person("alice", page); err != nil {
+		f.t.Fatal(err)
+	}
+	answer, err := c.Exchange(f.t.Context(), <-code, oauth2.VerifierOption(verifier))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	id, _ := answer.Extra("id_token").(string)
+	return id
+}
+
+// The provider's JWT is a credential beside Basic, and nothing that only looks
+// like it is.
+func TestServeProviderJWT(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t, oidc.Options{}, nil)
+	for _, alg := range []string{"RS256", "PS256", "ES256", "EdDSA"} {
+		f.op.Sign(alg)
+		status, header, body := f.s.ask("GET", "/verify/role/writer", f.op.AccessToken(oidc.Audience))
+		if status != 200 || header.Get("X-Auth-User") != "corp/svc" || header.Get("X-Auth-Roles") != "writer" {
+			t.Errorf("%s: %d %v %s", alg, status, header, body)
+		}
+	}
+	if got := f.verify("", f.admin); got != 200 {
+		t.Errorf("Basic beside it: %d", got)
+	}
+	f.op.Sign("RS256")
+	good := f.op.AccessToken(oidc.Audience)
+	if got := f.verify("/role/reader", good); got != 403 {
+		t.Errorf("a role that it does not have: %d", got)
+	}
+
+	forger, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := func(text string) []byte {
+		sum := sha256.Sum256([]byte(text))
+		signature, _ := rsa.SignPKCS1v15(nil, forger, crypto.SHA256, sum[:])
+		return signature
+	}
+	public := f.publicRSA()
+	f.refused("none", forge(good, `{"alg":"none","typ":"at+jwt"}`, func(string) []byte { return nil }), "form")
+	f.refused("HS256 with the public key", forge(good, `{"alg":"HS256","typ":"at+jwt"}`, func(text string) []byte {
+		mac := hmac.New(sha256.New, public)
+		mac.Write([]byte(text))
+		return mac.Sum(nil)
+	}), "algorithm")
+	f.refused("an unknown key", forge(good, `{"alg":"RS256","typ":"at+jwt","kid":"unknown"}`, forged), "signature")
+	f.refused("another's signature", forge(good, `{"alg":"RS256","typ":"at+jwt","kid":"RS256-1"}`, forged), "signature")
+	id := f.idToken()
+	f.refused("an ID token", id, "audience")
+	f.change(object{"audiences": []string{oidc.Audience, oidc.Public}, "client_id": nil})
+	f.refused("an ID token, with its client among the audiences", id, "kind")
+
+	for what, c := range map[string]struct {
+		settings object
+		check    string
+	}{
+		"for another audience":  {object{"audiences": []string{"https://crm.example.org"}}, "audience"},
+		"of another issuer":     {object{"issuer": f.op.Issuer + "/", "jwks_url": f.op.Issuer + "/jwks"}, "issuer"},
+		"without its claim":     {object{"claim": "email"}, "identity"},
+		"an algorithm not ours": {object{"algorithms": []string{"ES256"}}, "algorithm"},
+		"of one that is off":    {object{"status": "disabled"}, "issuer"},
+		"of one linked to none": {object{"unlinked": false}, "owner"},
+	} {
+		before := maps.Clone(f.corp)
+		f.change(c.settings)
+		f.refused("a JWT "+what, good, c.check)
+		f.corp = before
+		f.change(object{"status": "enabled", "jwks_url": nil, "claim": "sub", "algorithms": []string{"RS256"}})
+		if got := f.verify("", good); got != 200 {
+			t.Errorf("%s, set right again: %d", what, got)
+		}
+	}
+	f.s.stop()
+}
+
+func TestServeProviderJWTExpires(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t, oidc.Options{Lifetime: time.Second}, object{"leeway": "3s"})
+	jwt := f.op.AccessToken(oidc.Audience)
+	if got := f.verify("", jwt); got != 200 {
+		t.Errorf("before it expires: %d", got)
+	}
+	eventually(t, "it expires", func() bool { return f.verify("", jwt) == 401 })
+	f.refused("when it has expired", jwt, "times")
+	f.s.stop()
+}
+
+// The provider changes its keys, is flooded with forged JWTs in its name, and
+// goes down.
+func TestServeProviderThroughTheDay(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t, oidc.Options{}, nil)
+	old := f.op.AccessToken(oidc.Audience)
+	if got := f.verify("", old); got != 200 {
+		t.Errorf("a JWT: %d", got)
+	}
+	f.op.Rotate()
+	good := f.op.AccessToken(oidc.Audience)
+	if got := f.verify("", good); got != 200 {
+		t.Errorf("the first use of a new key: %d", got)
+	}
+	if got := f.verify("", old); got != 401 {
+		t.Errorf("a key that the provider has withdrawn: %d", got)
+	}
+
+	unknown := func(n int) string {
+		return forge(good, fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","kid":"forged-%d"}`, n), func(string) []byte { return make([]byte, 64) })
+	}
+	for n := range 1000 {
+		if got := f.verify("", unknown(n)); got != 401 {
+			t.Fatalf("forged JWT %d: %d", n, got)
+		}
+	}
+	if n := f.op.Asked("/jwks"); n > 3 {
+		t.Errorf("the keys were fetched %d times", n)
+	}
+
+	f.op.Stop()
+	for what, credential := range map[string]string{"an own token": f.admin, "a JWT of a known key": good} {
+		if got := f.verify("", credential); got != 200 {
+			t.Errorf("%s, while the provider is down: %d", what, got)
+		}
+	}
+	n := 1000
+	eventually(t, "nobody can say whether there is such a key", func() bool { n++; return f.verify("", unknown(n)) == 503 })
+	if got := f.verify("", good); got != 200 {
+		t.Errorf("a JWT of a known key, after that: %d", got)
 	}
 	f.s.stop()
 }
