@@ -2,6 +2,7 @@ package cmd_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/base64"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -46,7 +48,7 @@ func scriptFederate(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		defer s.stop()
 		url, client = "http://local", &http.Client{Transport: &http.Transport{
-			Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", s.socket) }, DisableKeepAlives: true,
+			DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", s.socket) }, DisableKeepAlives: true,
 		}}
 	}
 	response, err := client.Post(url+"/api/v1/providers", "application/json", bytes.NewReader(body))
@@ -88,7 +90,8 @@ func signJWT(name string, key ed25519.PrivateKey, changes map[string]any) string
 
 // scriptGitHub is the end of GitHub Actions that gives a job its identity token,
 // for the audience that it is asked for, and the environment of such a job.
-// Below /elsewhere it sends whoever asks to another host.
+// At /elsewhere it sends whoever asks to another host; at /silent, /long and
+// /empty it answers never, without end, and nothing.
 func scriptGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: github NAME")
@@ -104,6 +107,10 @@ func scriptGitHub(ts *testscript.TestScript, neg bool, args []string) {
 			http.Error(w, "no", http.StatusForbidden)
 		case r.URL.Path == "/elsewhere":
 			http.Redirect(w, r, "http://localhost:1/", http.StatusFound)
+		case r.URL.Path == "/silent":
+			<-r.Context().Done()
+		case r.URL.Path == "/long":
+			io.WriteString(w, `{"count":"`+strings.Repeat("x", 100_000)+`","value":"x"}`)
 		case r.URL.Path == "/empty":
 			io.WriteString(w, `{"count":0}`)
 		default:

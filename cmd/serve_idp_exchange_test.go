@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -211,4 +212,39 @@ func TestServeExchangeGitHubAudience(t *testing.T) {
 	}
 	f.ends(f.run("", "exchange", "--store", "bolt://"+f.db(), "--github-actions"), 2, "--audience is missing")
 	f.s.stop()
+}
+
+// What cannot be masked is no output, and neither is what would be a command of
+// the runner.
+func TestExchangeMasksOrNothing(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	refresh := m.must("", "generate", "refresh", "ci")
+	outputs := filepath.Join(m.home, "outputs")
+	put(t, outputs, nil)
+	m.env = []string{"GITHUB_OUTPUT=" + outputs}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	c := m.command(t.Context(), "exchange", "--ci", "github")
+	c.Stdin, c.Stderr = strings.NewReader(refresh), full
+	if err := c.Run(); err == nil {
+		t.Error("nobody could read the mask, and it succeeds")
+	}
+
+	hostile := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(object{"access_token": "x\n::set-env name=PATH::/tmp", "token_type": "Bearer", "expires_in": 300, "roles": []string{}})
+	}))
+	defer hostile.Close()
+	r := m.run(refresh, "exchange", "--ci", "github", "--server", hostile.URL)
+	m.ends(r, 6, "the answer is no token")
+	if strings.Contains(r.err, "set-env") {
+		t.Errorf("%v", r)
+	}
+	if text, err := os.ReadFile(outputs); err != nil || len(text) > 0 {
+		t.Errorf("the output is %q, %v", text, err)
+	}
 }
