@@ -1,16 +1,12 @@
 package cmd_test
 
 import (
-	"bytes"
-	"context"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"io"
-	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,53 +16,26 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// issuerOf is what the provider of a script calls itself.
-func issuerOf(name string) string { return "https://" + name + ".example.org" }
-
-const scriptAudience = "https://tokens.example.org"
-
-// scriptFederate adds a provider with the certificate NAME.crt, at the server
-// where the tokens are, or at one that runs just for that.
-func scriptFederate(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: federate NAME SETTINGS")
+// scriptSign makes a JWT as an identity provider would, whose certificate is that
+// of certify NAME.
+func scriptSign(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || len(args) > 4 {
+		ts.Fatalf("usage: sign NAME JWT CLAIMS [HEADER]")
 	}
-	certificate, _ := pem.Decode([]byte(ts.ReadFile(args[0] + ".crt")))
-	settings := map[string]any{
-		"name": args[0], "issuer": issuerOf(args[0]), "audiences": []string{scriptAudience}, "certificates": [][]byte{certificate.Bytes}, "unlinked": true,
-	}
-	ts.Check(json.Unmarshal([]byte(args[1]), &settings))
-	body, err := json.Marshal(settings)
-	ts.Check(err)
-	url, client := ts.Getenv("TOKENCTL_SERVER"), http.DefaultClient
-	if url == "" {
-		var env []string
-		for _, name := range []string{"HOME", "PATH", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS"} {
-			env = append(env, name+"="+ts.Getenv(name))
-		}
-		s, err := startServe(env, ts.MkAbs("."))
-		ts.Check(err)
-		defer s.stop()
-		url, client = "http://local", &http.Client{Transport: &http.Transport{
-			DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", s.socket) }, DisableKeepAlives: true,
-		}}
-	}
-	response, err := client.Post(url+"/api/v1/providers", "application/json", bytes.NewReader(body))
-	ts.Check(err)
-	defer response.Body.Close()
-	if text, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusCreated {
-		ts.Fatalf("%s: %s", response.Status, text)
-	}
-}
-
-// scriptSignJWT signs a JWT that is good but for what the claims say otherwise.
-func scriptSignJWT(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: signjwt NEW NAME CLAIMS")
-	}
-	claims := map[string]any{}
+	header, claims := map[string]any{"alg": "EdDSA", "typ": "JWT"}, map[string]any{"exp": 300.0}
 	ts.Check(json.Unmarshal([]byte(args[2]), &claims))
-	keep(ts, args[0], signJWT(args[1], keyOf(ts, args[1]), claims))
+	if len(args) == 4 {
+		ts.Check(json.Unmarshal([]byte(args[3]), &header))
+	}
+	for _, name := range []string{"exp", "nbf", "iat"} {
+		switch seconds, given := claims[name].(float64); {
+		case given:
+			claims[name] = time.Now().Unix() + int64(seconds)
+		case claims[name] == nil:
+			delete(claims, name)
+		}
+	}
+	keep(ts, args[1], signed(keyOf(ts, args[0]), header, claims))
 }
 
 // keyOf is the key that certify has made.
@@ -77,15 +46,14 @@ func keyOf(ts *testscript.TestScript, name string) ed25519.PrivateKey {
 	return key.(ed25519.PrivateKey)
 }
 
-func signJWT(name string, key ed25519.PrivateKey, changes map[string]any) string {
-	claims := map[string]any{
-		"iss": issuerOf(name), "aud": scriptAudience, "sub": "alice", "iat": time.Now().Unix(), "exp": time.Now().Add(5 * time.Minute).Unix(),
+func signed(key ed25519.PrivateKey, parts ...map[string]any) string {
+	var encoded []string
+	for _, part := range parts {
+		text, _ := json.Marshal(part) // it came from JSON
+		encoded = append(encoded, base64.RawURLEncoding.EncodeToString(text))
 	}
-	maps.Copy(claims, changes)
-	payload, _ := json.Marshal(claims) // it came from JSON
-	encode := base64.RawURLEncoding.EncodeToString
-	text := encode([]byte(`{"alg":"EdDSA","typ":"JWT"}`)) + "." + encode(payload)
-	return text + "." + encode(ed25519.Sign(key, []byte(text)))
+	text := strings.Join(encoded, ".")
+	return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
 }
 
 // scriptGitHub is the end of GitHub Actions that gives a job its identity token,
@@ -114,7 +82,9 @@ func scriptGitHub(ts *testscript.TestScript, neg bool, args []string) {
 		case r.URL.Path == "/empty":
 			io.WriteString(w, `{"count":0}`)
 		default:
-			jwt := signJWT(args[0], key, map[string]any{"sub": "repo:acme/shop:ref:refs/heads/main", "aud": q.Get("audience")})
+			jwt := signed(key, map[string]any{"alg": "EdDSA", "typ": "JWT"}, map[string]any{
+				"iss": "https://" + args[0] + ".example.org", "sub": "repo:acme/shop:ref:refs/heads/main", "aud": q.Get("audience"), "exp": time.Now().Add(5 * time.Minute).Unix(),
+			})
 			json.NewEncoder(w).Encode(map[string]any{"count": 1, "value": jwt})
 		}
 	}))

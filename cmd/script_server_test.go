@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -232,36 +231,4 @@ func scriptCertify(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Check(os.WriteFile(ts.MkAbs(name), pem.EncodeToMemory(block), 0o600))
 	}
-}
-
-// scriptSign makes a JWT as an identity provider would, whose certificate is that
-// of certify NAME.
-func scriptSign(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 || len(args) > 4 {
-		ts.Fatalf("usage: sign NAME JWT CLAIMS [HEADER]")
-	}
-	block, _ := pem.Decode([]byte(ts.ReadFile(args[0] + ".key")))
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	ts.Check(err)
-	header, claims := map[string]any{"alg": "EdDSA", "typ": "JWT"}, map[string]any{"exp": 300.0}
-	ts.Check(json.Unmarshal([]byte(args[2]), &claims))
-	if len(args) == 4 {
-		ts.Check(json.Unmarshal([]byte(args[3]), &header))
-	}
-	for _, name := range []string{"exp", "nbf", "iat"} {
-		switch seconds, given := claims[name].(float64); {
-		case given:
-			claims[name] = time.Now().Unix() + int64(seconds)
-		case claims[name] == nil:
-			delete(claims, name)
-		}
-	}
-	signed := ""
-	for _, part := range []map[string]any{header, claims} {
-		text, err := json.Marshal(part)
-		ts.Check(err)
-		signed += base64.RawURLEncoding.EncodeToString(text) + "."
-	}
-	signature := ed25519.Sign(key.(ed25519.PrivateKey), []byte(signed[:len(signed)-1]))
-	keep(ts, args[1], signed+base64.RawURLEncoding.EncodeToString(signature))
 }

@@ -49,9 +49,6 @@ import (
 //	                          certify NAME: EdDSA unless the header says otherwise;
 //	                          times are in seconds from now, and exp is in five
 //	                          minutes unless it is there or null
-//	federate NAME SETTINGS    NAME is an identity provider from now on, by its
-//	                          certificate; settings are fields of the API, in JSON
-//	signjwt NEW NAME CLAIMS   make a JWT of it, variable and file, of these claims
 //	github NAME               start what GitHub Actions answers a job with NAME's JWTs
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -69,8 +66,8 @@ func scriptParams(setup func(*testscript.Env) error) testscript.Params {
 			"exits": scriptExits, "until": scriptUntil, "capture": scriptCapture, "json": scriptJSON,
 			"jwt": scriptJWT, "damage": scriptDamage, "state": scriptState,
 			"serve": scriptServe, "unserve": scriptUnserve, "certify": scriptCertify,
-			"sign":     scriptSign,
-			"federate": scriptFederate, "signjwt": scriptSignJWT, "github": scriptGitHub,
+			"sign":   scriptSign,
+			"github": scriptGitHub,
 		},
 	}
 }
