@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/authority/authoritytest"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store"
@@ -117,6 +118,39 @@ func refreshSecret(b *testing.B, c *crowd) secret.Secret {
 		b.Fatal(err)
 	}
 	return i.Secret
+}
+
+// BenchmarkVerifyAccessBesideAProvider is what an access token of ours costs where
+// a provider's JWTs are accepted, too.
+func BenchmarkVerifyAccessBesideAProvider(b *testing.B) {
+	l, root := federated()
+	_, err := root.AddProvider(b.Context(), authoritytest.NewIssuer(b, "https://login.example.org", time.Now).Provider("corp"))
+	must(b, err)
+	r, err := root.Generate(b.Context(), token.Spec{Kind: token.Refresh})
+	must(b, err)
+	a, err := root.Exchange(b.Context(), authority.Exchange{RefreshToken: r.Secret})
+	must(b, err)
+	for b.Loop() {
+		if _, err := l.Verify(b.Context(), authority.Presented{Credential: a.Text, CountsAsUse: true}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkVerifyFederated is what a JWT of a provider costs.
+func BenchmarkVerifyFederated(b *testing.B) {
+	l, root := federated()
+	i := authoritytest.NewIssuer(b, "https://login.example.org", time.Now)
+	p := i.Provider("corp")
+	p.Unlinked = true
+	_, err := root.AddProvider(b.Context(), p)
+	must(b, err)
+	jwt := i.JWT(b, "alice", nil)
+	for b.Loop() {
+		if _, err := l.Verify(b.Context(), authority.Presented{Credential: jwt, CountsAsUse: true}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkExchange(b *testing.B) {

@@ -2,10 +2,12 @@ package authority
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
@@ -32,55 +34,77 @@ type Federation interface {
 // federation keeps who judges at the providers that are in the store.
 type federation struct {
 	judge Federation
+	last  atomic.Pointer[readProviders]
+	mu    sync.Mutex // of who reads them
+}
 
-	mu         sync.Mutex
-	loaded     bool
+// readProviders are the providers as they were under one generation of the store.
+type readProviders struct {
 	generation uint64
-	providers  []token.Provider
+	all        []token.Provider
 }
 
 // isFederated says whether a JWT is one that an identity provider has to answer
 // for.
 func (l *Local) isFederated(ctx context.Context, jwt string) (bool, error) {
-	if err := l.loadProviders(ctx); err != nil {
+	if l.federation.judge == nil {
+		return false, nil
+	}
+	providers, err := l.loadProviders(ctx)
+	if err != nil || len(providers) == 0 {
 		return false, err
 	}
-	return l.federation.judge != nil && l.federation.judge.Knows(jwt), nil
+	// One that was ours a moment ago is so still, and need not be read again.
+	if generation, exact := l.store.Generation(); exact {
+		if k, has := l.access.get(generation, sha256.Sum256([]byte(jwt))); has && k != nil {
+			return false, nil
+		}
+	}
+	return l.federation.judge.Knows(jwt), nil
 }
 
-// loadProviders reads the providers, unless nothing has been written since.
-func (l *Local) loadProviders(ctx context.Context) error {
+// loadProviders reads the providers, unless nothing has been written since, and
+// has them judged by.
+func (l *Local) loadProviders(ctx context.Context) ([]token.Provider, error) {
 	f := &l.federation
-	if f.judge == nil {
+	current := func() *readProviders {
+		generation, exact := l.store.Generation()
+		if last := f.last.Load(); last != nil && exact && last.generation == generation {
+			return last
+		}
 		return nil
+	}
+	if last := current(); last != nil {
+		return last.all, nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	generation, exact := l.store.Generation()
-	if f.loaded && exact && f.generation == generation {
-		return nil
+	if last := current(); last != nil {
+		return last.all, nil
 	}
-	var now []token.Provider
+	// The generation is older than what is read under it, never newer.
+	now := &readProviders{}
+	now.generation, _ = l.store.Generation()
 	err := l.view(ctx, func(r store.Reader) error {
-		now = nil
+		now.all = nil
 		for p, err := range store.Providers.Scan(r) {
 			if err != nil {
 				return err
 			}
-			now = append(now, p)
+			now.all = append(now.all, p)
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !f.loaded || !reflect.DeepEqual(now, f.providers) {
-		if err := f.judge.Replace(l.usable(now)); err != nil {
+	if last := f.last.Load(); last == nil || !reflect.DeepEqual(now.all, last.all) {
+		if err := f.judge.Replace(l.usable(now.all)); err != nil {
 			l.warn(err)
 		}
 	}
-	f.loaded, f.generation, f.providers = true, generation, now
-	return nil
+	f.last.Store(now)
+	return now.all, nil
 }
 
 // usable leaves out providers whose owners would have the realm of a directory:
