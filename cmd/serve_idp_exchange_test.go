@@ -116,6 +116,10 @@ func TestServeTokenExchange(t *testing.T) {
 	}
 	wide, _ := answer["access_token"].(string)
 
+	refresh := f.here("generate", "refresh", "ci", "--connection", "deploy")
+	_, answer = f.form("/oauth2/token", "", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}})
+	own, _ := answer["access_token"].(string)
+
 	// It becomes one with fewer roles, and never more or longer of any kind, whatever
 	// the connection allows by then.
 	f.here("admin", "connection", "set", "deploy", "--access-lifetime", "60m")
@@ -124,8 +128,12 @@ func TestServeTokenExchange(t *testing.T) {
 	if status != 200 || answer["scope"] != "reader" || narrow == "" {
 		t.Fatalf("narrowed: %d %v", status, answer)
 	}
-	if got, limit := claimsOf(t, narrow)["exp"].(float64), claimsOf(t, wide)["exp"].(float64); got > limit {
-		t.Errorf("the narrowed one expires at %.0f, the other at %.0f", got, limit)
+	_, answer = ask(own, nil)
+	again, _ := answer["access_token"].(string)
+	for from, to := range map[string]string{wide: narrow, own: again} {
+		if got, limit := claimsOf(t, to)["exp"].(float64), claimsOf(t, from)["exp"].(float64); got > limit {
+			t.Errorf("the narrowed one expires at %.0f, the other at %.0f", got, limit)
+		}
 	}
 	if got := f.verify("/connection/deploy/role/reader", narrow); got != 200 {
 		t.Errorf("the narrowed one: %d", got)
@@ -137,7 +145,6 @@ func TestServeTokenExchange(t *testing.T) {
 		t.Errorf("narrowed once more: %d %v", status, answer)
 	}
 
-	refresh := f.here("generate", "refresh", "ci", "--connection", "deploy")
 	for what, c := range map[string]struct {
 		subject string
 		more    url.Values
