@@ -160,7 +160,9 @@ func Person(name, page string) (string, error) {
 		if err != nil || form == nil {
 			return string(body), err
 		}
-		response, err = submit(browser, response.Request.URL, form[1], body, url.Values{"login": {name}, "password": {"x"}})
+		if response, err = submit(browser, response.Request.URL, form[1], body, url.Values{"login": {name}, "password": {"x"}}); err != nil {
+			return "", err
+		}
 	}
 	return "", errors.New("ever more forms")
 }
