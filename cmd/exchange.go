@@ -33,7 +33,7 @@ func newExchangeCommand(a *app) *cobra.Command {
 	var o exchangeOptions
 	c := &cobra.Command{
 		Use:   "exchange [NAME or -]",
-		Short: "Turn a refresh token into an access token",
+		Short: "Get an access token for a refresh token, or for a JWT",
 		Long: `Turn a refresh token, read from standard input or kept on this machine under a
 name (generate refresh --save), into a short-lived access token: a signed JWT
 (RFC 9068) that any service can verify with the keys of "tokenctl admin key
