@@ -94,44 +94,61 @@ var Identities = NewTable("identity", 1,
 	})
 
 // InspectIdentities yields what is wrong with the external identities: every one
-// of an account leads to it, and every one that leads to an account is its.
+// of an account leads to it, and every one that leads to an account is its. At a
+// record that cannot be read it ends.
 func InspectIdentities(ctx context.Context, s Store) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for a, err := range Accounts.Pages(ctx, s) {
-			if err != nil {
-				yield("", err)
-				return
-			}
-			for _, i := range a.Identities {
-				var h IdentityHolder
-				err := s.View(ctx, func(r Reader) (err error) {
-					h, err = Identities.Get(r, i.Issuer, i.Claim, i.Subject)
-					return err
-				})
-				if err != nil && !errors.Is(err, ErrNotFound) {
-					yield("", err)
-					return
-				}
-				if h.Owner != a.Owner && !yield(fmt.Sprintf("account %s: the identity %q of %s does not lead to it", a.Owner, i.Subject, i.Issuer), nil) {
-					return
-				}
-			}
+		err := inspectIdentities(ctx, s, func(format string, args ...any) bool { return yield(fmt.Sprintf(format, args...), nil) })
+		switch {
+		case errors.Is(err, ErrDamaged):
+			yield(err.Error(), nil)
+		case err != nil && !errors.Is(err, errEnough):
+			yield("", err)
 		}
-		for h, err := range Identities.Pages(ctx, s) {
-			var a token.Account
-			if err == nil {
-				err = s.View(ctx, func(r Reader) (err error) {
-					a, err = Accounts.Get(r, h.Owner.Realm, h.Owner.Name)
-					return err
-				})
+	}
+}
+
+// errEnough ends an inspection whose findings nobody wants any more.
+var errEnough = errors.New("enough")
+
+func inspectIdentities(ctx context.Context, s Store, tell func(format string, args ...any) bool) error {
+	read := func(fn func(Reader) error) error {
+		if err := s.View(ctx, fn); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return nil
+	}
+	for a, err := range Accounts.Pages(ctx, s) {
+		if err != nil {
+			return err
+		}
+		for _, i := range a.Identities {
+			var h IdentityHolder
+			if err := read(func(r Reader) (err error) {
+				h, err = Identities.Get(r, i.Issuer, i.Claim, i.Subject)
+				return err
+			}); err != nil {
+				return err
 			}
-			if err != nil && !errors.Is(err, ErrNotFound) {
-				yield("", err)
-				return
-			}
-			if a.Identity(h.ExternalIdentity) == nil && !yield(fmt.Sprintf("identity %q of %s: it leads to %s, which does not have it", h.Subject, h.Issuer, h.Owner), nil) {
-				return
+			if h.Owner != a.Owner && !tell("account %s: the identity %q of %s does not lead to it", a.Owner, i.Subject, i.Issuer) {
+				return errEnough
 			}
 		}
 	}
+	for h, err := range Identities.Pages(ctx, s) {
+		if err != nil {
+			return err
+		}
+		var a token.Account
+		if err := read(func(r Reader) (err error) {
+			a, err = Accounts.Get(r, h.Owner.Realm, h.Owner.Name)
+			return err
+		}); err != nil {
+			return err
+		}
+		if a.Identity(h.ExternalIdentity) == nil && !tell("identity %q of %s: it leads to %s, which does not have it", h.Subject, h.Issuer, h.Owner) {
+			return errEnough
+		}
+	}
+	return nil
 }
