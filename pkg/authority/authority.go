@@ -395,6 +395,9 @@ type Caller struct {
 	// Until, unless it is zero, ends what the caller makes: a credential makes
 	// none that outlives what it was made from.
 	Until time.Time
+	// Client, if it is set, is the connection whose client asks: it ends no other's
+	// tokens.
+	Client string
 	// Once, if it is set, makes this caller's next creating request harmless
 	// to repeat.
 	Once *Once

@@ -309,7 +309,16 @@ func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason s
 	if err != nil {
 		return token.Token{}, err
 	}
+	foreign := func(rec *token.Record) error {
+		if s.caller.Client != "" && rec.Connection != s.caller.Client {
+			return ErrOtherClient
+		}
+		return nil
+	}
 	if k.record.Kind == token.Access {
+		if err := foreign(&k.record); err != nil {
+			return token.Token{}, err
+		}
 		rec, err := s.endAccess(ctx, k, reason)
 		return token.NewToken(rec, s.now()), err
 	}
@@ -320,6 +329,9 @@ func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason s
 		if rec, err = store.GetToken(c, id); err != nil {
 			return noToken(err, id)
 		}
+		if err := foreign(&rec); err != nil {
+			return err
+		}
 		if err := c.revoke(rec, reason); err != nil {
 			return err
 		}
@@ -328,6 +340,9 @@ func (s *session) RevokeSecret(ctx context.Context, text secret.Secret, reason s
 	})
 	return token.NewToken(rec, s.now()), err
 }
+
+// ErrOtherClient: the token is not of the client that asks (RFC 7009 §2.1).
+var ErrOtherClient = token.Errorf(token.ErrConflict, "the token was issued to another client")
 
 // ErrNotOurs: nothing that is here can be ended, for another vouches for it.
 var ErrNotOurs = token.Errorf(token.ErrUsage, "this is a token of an identity provider, which alone can revoke it").
@@ -341,10 +356,15 @@ func (s *session) judgePasted(ctx context.Context, text secret.Secret) (*known, 
 	if err != nil {
 		return nil, err
 	}
-	if c.kind == token.Federated {
-		return nil, ErrNotOurs
+	if c.kind == token.Access {
+		if k, err := s.pastedVouched(ctx, c.jwt); k != nil || err != nil {
+			return k, err
+		}
 	}
 	v, err := s.judge(ctx, c)
+	if err == nil && c.kind == token.Federated { // who made it up learns nothing
+		return nil, ErrNotOurs
+	}
 	var no *Refusal
 	if !errors.As(err, &no) {
 		return v.of, err

@@ -139,7 +139,7 @@ func (s *session) sign(r store.Reader, v *verdict, roles []token.Role) (access A
 	if err != nil {
 		return access, conn, err
 	}
-	access, err = s.mint(r, &v.of.record, &conn, &p, roles, "")
+	access, err = s.mint(r, &v.of.record, &conn, &p, roles, voucher{})
 	return access, conn, err
 }
 
@@ -365,8 +365,8 @@ func (s *session) stillGood(r store.Reader, v *verdict) error {
 }
 
 // mint signs the claims of RFC 9068 §2.2. An access token never outlives its
-// parent. provider is who vouches for its subject in a parent's place, or empty.
-func (s *session) mint(r store.Reader, rec *token.Record, conn *token.Connection, p *token.Policy, roles []token.Role, provider string) (AccessToken, error) {
+// parent. by is the provider that vouches for its subject in a parent's place.
+func (s *session) mint(r store.Reader, rec *token.Record, conn *token.Connection, p *token.Policy, roles []token.Role, by voucher) (AccessToken, error) {
 	now := s.clock()
 	expires := now.Add(min(conn.AccessLifetime, p.AccessTokenMaxLifetime))
 	if !rec.ExpiresAt.IsZero() && rec.ExpiresAt.Before(expires) {
@@ -379,7 +379,7 @@ func (s *session) mint(r store.Reader, rec *token.Record, conn *token.Connection
 	text, err := s.signer.Sign(r, conn.Algorithm, signer.Claims{
 		Issuer: p.Issuer, Subject: rec.Owner.String(), Audience: rec.Audience, ID: rand.Text(), ClientID: conn.Name,
 		IssuedAt: now, NotBefore: now, ExpiresAt: expires,
-		RoleClaim: conn.RoleClaim, Roles: roles, Scope: strings.Join(scope, " "), Parent: rec.ID, Provider: provider,
+		RoleClaim: conn.RoleClaim, Roles: roles, Scope: strings.Join(scope, " "), Parent: rec.ID, Provider: by.provider, Identity: by.identity,
 	})
 	if err != nil {
 		return AccessToken{}, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +66,9 @@ func (l *Local) isFederated(ctx context.Context, jwt string) (bool, error) {
 // has them judged by.
 func (l *Local) loadProviders(ctx context.Context) ([]token.Provider, error) {
 	f := &l.federation
+	if f.judge == nil {
+		return nil, nil
+	}
 	current := func() *readProviders {
 		generation, exact := l.store.Generation()
 		if last := f.last.Load(); last != nil && exact && last.generation == generation {
@@ -105,11 +109,25 @@ func (l *Local) loadProviders(ctx context.Context) ([]token.Provider, error) {
 	return now.all, nil
 }
 
+// oneMeaning sees to it that a directory's realm is not also a provider's, whose
+// people would be taken for the directory's.
+func (l *Local) oneMeaning(ctx context.Context, realm string) error {
+	providers, err := l.loadProviders(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(providers, func(p token.Provider) bool { return strings.EqualFold(p.Name, realm) }) {
+		return token.Errorf(token.ErrCannotTell, "%q is a directory and an identity provider: nobody can say who is meant", realm).
+			WithHint("name the directory otherwise in the config file, or delete the provider")
+	}
+	return nil
+}
+
 // usable leaves out providers whose owners would have the realm of a directory:
 // the same name would be two persons.
 func (l *Local) usable(all []token.Provider) []token.Provider {
 	return slices.DeleteFunc(slices.Clone(all), func(p token.Provider) bool {
-		taken := l.directories[p.Name] != nil || slices.Contains(l.realms, p.Name)
+		taken := l.isDirectory(p.Name)
 		if taken {
 			l.warn(realmTaken(p.Name))
 		}
@@ -117,8 +135,38 @@ func (l *Local) usable(all []token.Provider) []token.Provider {
 	})
 }
 
+// isDirectory says whether a name is the realm of a directory, or looks like one.
+func (l *Local) isDirectory(name string) bool {
+	for realm := range l.directories {
+		if strings.EqualFold(realm, name) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(l.realms, func(realm string) bool { return strings.EqualFold(realm, name) })
+}
+
 func realmTaken(name string) error {
 	return token.Errorf(token.ErrConflict, "%q is the realm of a directory and cannot name an identity provider: the same name would be two persons", name)
+}
+
+// errRejudge: the provider is no longer as it was when it judged.
+var errRejudge = token.Errorf(token.ErrCannotTell, "the identity provider has changed meanwhile")
+
+// stillJudged sees to it that a provider is as it was when it judged: while keys
+// were fetched somebody may have disabled or narrowed it.
+func stillJudged(r store.Reader, said *token.Verdict) error {
+	p, err := store.Providers.Get(r, said.Provider)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return &Refusal{Reason: ProviderOff}
+	case err != nil:
+		return err
+	case p.Disabled:
+		return &Refusal{Reason: ProviderOff}
+	case p.Revision != said.Revision:
+		return errRejudge.WithHint("try again")
+	}
+	return nil
 }
 
 // judgeFederated says whom a JWT of an identity provider stands for: the account
@@ -126,12 +174,9 @@ func realmTaken(name string) error {
 // without an account.
 func (l *Local) judgeFederated(ctx context.Context, jwt string) (v verdict, err error) {
 	v.of = nobody
-	said, err := l.federation.judge.Judge(ctx, jwt)
-	if errors.Is(err, token.ErrCannotTell) {
-		return v, err
-	}
+	said, err := l.judgeJWT(ctx, jwt)
 	if err != nil {
-		return v, &Refusal{Reason: WrongJWT, why: err.Error()}
+		return v, err
 	}
 	v.said = &said
 	v.identity = token.Identity{
@@ -145,13 +190,49 @@ func (l *Local) judgeFederated(ctx context.Context, jwt string) (v verdict, err 
 	if v.of.account.Off() {
 		return v, &Refusal{Reason: OwnerDisabled, why: v.of.account.Owner.String()}
 	}
-	v.identity.Owner, v.identity.Roles = v.of.account.Owner, federatedRoles(v.of.account, &said, l.now())
+	v.stand(l.now())
 	return v, nil
 }
 
+// stand says whom a JWT stands for whose account is known.
+func (v *verdict) stand(now time.Time) {
+	v.identity.Owner, v.identity.Roles = v.of.account.Owner, federatedRoles(v.of.account, v.said, now)
+	if v.said.Delegated {
+		v.identity.Narrowed, v.identity.Until = true, v.said.ExpiresAt
+	}
+}
+
+// judgeJWT has a provider judge as it is now.
+func (l *Local) judgeJWT(ctx context.Context, jwt string) (said token.Verdict, err error) {
+	for range 3 {
+		said, err = l.federation.judge.Judge(ctx, jwt)
+		if errors.Is(err, token.ErrCannotTell) {
+			return said, err
+		}
+		if err != nil {
+			return said, &Refusal{Reason: WrongJWT, why: err.Error()}
+		}
+		providers, err := l.loadProviders(ctx)
+		if err != nil {
+			return said, err
+		}
+		now := slices.IndexFunc(providers, func(p token.Provider) bool { return p.Name == said.Provider })
+		if now < 0 || providers[now].Disabled {
+			return said, &Refusal{Reason: ProviderOff}
+		}
+		if providers[now].Revision == said.Revision {
+			return said, nil
+		}
+	}
+	return said, errRejudge.WithHint("try again")
+}
+
 // federatedRoles are the roles of an account whose provider has just said which
-// of them come from it.
+// of them come from it, or to which of them a client is limited.
 func federatedRoles(a *token.Account, said *token.Verdict, now time.Time) []token.Role {
+	if said.Delegated {
+		return token.IntersectRoles(said.Roles, a.AllRoles(now))
+	}
 	today := *a
 	today.Identities = slices.Clone(a.Identities)
 	if i := today.Identity(said.Identity()); i != nil {
@@ -195,27 +276,25 @@ func unclaimed(r store.Reader, o token.Owner) error {
 }
 
 // readAccount reads an account with the roles that providers gave and would give
-// today: one that is disabled or gone gives none, nor what it has no mapping for
-// any more.
+// today: one that is disabled or gone gives none, nor do rules that have changed.
 func readAccount(r store.Reader, o token.Owner) (token.Account, error) {
 	a, err := store.Accounts.Get(r, o.Realm, o.Name)
 	if err != nil || !slices.ContainsFunc(a.Identities, func(i token.LinkedIdentity) bool { return len(i.Roles) > 0 }) {
 		return a, err
 	}
-	given := map[string][]token.RoleMapping{}
+	rules := map[string]string{}
 	for p, err := range store.Providers.Scan(r) {
 		if err != nil {
 			return a, err
 		}
 		if !p.Disabled {
-			given[p.Issuer] = p.RoleMap
+			rules[p.Issuer] = p.RoleRules()
 		}
 	}
 	for n := range a.Identities {
-		i := &a.Identities[n]
-		i.Roles = slices.DeleteFunc(i.Roles, func(role token.Role) bool {
-			return !slices.ContainsFunc(given[i.Issuer], func(m token.RoleMapping) bool { return m.Role == role })
-		})
+		if i := &a.Identities[n]; rules[i.Issuer] != i.RolesBy {
+			i.Roles = nil
+		}
 	}
 	return a, nil
 }
@@ -228,14 +307,19 @@ const rolesRenewed = time.Hour
 // rights, and makes the account of one who was never here.
 func (l *Local) acquaint(ctx context.Context, v verdict, from string) (verdict, error) {
 	said := v.said
-	fresh := v.of.account.Revision == 0
-	if !fresh && l.upToDate(v.of.account, said) {
+	var p token.Policy
+	if err := l.view(ctx, func(r store.Reader) (err error) {
+		p, err = policy(r)
+		return err
+	}); err != nil {
+		return v, err
+	}
+	if fresh := v.of.account.Revision == 0; !fresh && l.upToDate(v.of.account, said, &p) {
 		return v, nil
 	}
 	s := &session{Local: l, caller: Caller{Owner: v.identity.Owner, Via: "provider " + said.Provider, From: from}}
 	err := s.update(ctx, func(c *change) error {
-		p, err := policy(c)
-		if err != nil {
+		if err := stillJudged(c, said); err != nil {
 			return err
 		}
 		holder, err := store.Identities.Get(c, said.Issuer, said.Claim, said.Subject)
@@ -254,10 +338,11 @@ func (l *Local) acquaint(ctx context.Context, v verdict, from string) (verdict, 
 		if i == nil {
 			return token.Errorf(token.ErrCannotTell, "the account %s has changed meanwhile", a.Owner).WithHint("try again")
 		}
-		if !slices.Equal(i.Roles, said.Roles) {
-			c.noteAccount("account.roles", &a, rolesText(said.Roles)+" from the provider "+said.Provider)
+		given := given(said)
+		if !slices.Equal(i.Roles, given) {
+			c.noteAccount("account.roles", &a, rolesText(given)+" from the provider "+said.Provider)
 		}
-		i.Roles, i.RolesUntil = said.Roles, c.now.Add(p.FederatedTokenLifetime)
+		i.Roles, i.RolesUntil, i.RolesBy = given, c.now.Add(p.FederatedTokenLifetime), said.RoleRules
 		a.Revision++
 		return c.putAccount(a)
 	})
@@ -270,30 +355,31 @@ func (l *Local) acquaint(ctx context.Context, v verdict, from string) (verdict, 
 	if v.of.account.Off() {
 		return v, &Refusal{Reason: OwnerDisabled, why: v.of.account.Owner.String()}
 	}
-	v.identity.Owner, v.identity.Roles = v.of.account.Owner, federatedRoles(v.of.account, said, l.now())
+	v.stand(l.now())
 	return v, nil
 }
 
-func (l *Local) upToDate(a *token.Account, said *token.Verdict) bool {
+// given are the roles that a provider gives a subject.
+func given(said *token.Verdict) []token.Role {
+	if said.Delegated {
+		return nil
+	}
+	return said.Roles
+}
+
+func (l *Local) upToDate(a *token.Account, said *token.Verdict, p *token.Policy) bool {
 	i := a.Identity(said.Identity())
-	if i == nil || !slices.Equal(i.Roles, said.Roles) {
+	if i == nil || !slices.Equal(i.Roles, given(said)) {
 		return false
 	}
-	return len(i.Roles) == 0 || l.now().Add(rolesRenewed).Before(i.RolesUntil)
+	life := p.FederatedTokenLifetime
+	return len(i.Roles) == 0 || l.now().Add(life-min(rolesRenewed, life/2)).Before(i.RolesUntil)
 }
 
 // firstVisit is the account of a subject who was never here.
 func (c *change) firstVisit(said *token.Verdict) (token.Account, error) {
 	owner := said.Owner()
-	p, err := store.Providers.Get(c, said.Provider)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return token.Account{}, &Refusal{Reason: ProviderOff}
-	case err != nil:
-		return token.Account{}, err
-	case p.Disabled || p.Issuer != said.Issuer:
-		return token.Account{}, &Refusal{Reason: ProviderOff}
-	case !p.Unlinked:
+	if !said.Unlinked {
 		return token.Account{}, &Refusal{Reason: UnlinkedSubject, why: owner.String() + " is linked to no account"}
 	}
 	if err := unclaimed(c, owner); err != nil {

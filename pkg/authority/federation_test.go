@@ -50,6 +50,10 @@ func TestProviderHasNoDirectorysRealm(t *testing.T) {
 		t.Fatalf("%+v, %v", id, err)
 	}
 
+	_, err = root.Exchange(t.Context(), authority.Exchange{SubjectToken: i.JWT(t, "alice", nil)})
+	must(t, err)
+	own, err := root.Generate(t.Context(), token.Spec{Kind: token.User, Owner: corp("alice")})
+	must(t, err)
 	file := filepath.Join(t.TempDir(), "staff.txt")
 	must(t, os.WriteFile(file, []byte("alice\n"), 0o600))
 	// The directory comes later: its realm is its own.
@@ -66,6 +70,13 @@ func TestProviderHasNoDirectorysRealm(t *testing.T) {
 	if len(warned) == 0 {
 		t.Error("nobody is warned")
 	}
+	// Nobody is taken for somebody of the directory.
+	if _, err := l.LogIn(t.Context(), authority.Login{Name: "corp/alice", Password: secret.FromText(goodPassword)}); !errors.Is(err, token.ErrCannotTell) {
+		t.Errorf("somebody logs in where two could be meant: %v", err)
+	}
+	if _, err := l.Verify(t.Context(), authority.Presented{Credential: own.Secret, AskDirectory: true}); !errors.Is(err, token.ErrCannotTell) {
+		t.Errorf("the directory is asked about somebody of the provider: %v", err)
+	}
 	now, err := root.Provider(t.Context(), "corp")
 	must(t, err)
 	if _, err := root.SetProvider(t.Context(), now); !errors.Is(err, token.ErrConflict) {
@@ -75,6 +86,7 @@ func TestProviderHasNoDirectorysRealm(t *testing.T) {
 	if _, err := root.SetProvider(t.Context(), now); err != nil {
 		t.Errorf("it cannot be switched off: %v", err)
 	}
+	must(t, root.DeleteAccount(t.Context(), corp("alice")))
 	must(t, root.DeleteProvider(t.Context(), "corp"))
 	if _, err := root.AddProvider(t.Context(), p); !errors.Is(err, token.ErrConflict) {
 		t.Errorf("a provider takes the realm of a directory: %v", err)
@@ -215,11 +227,16 @@ func TestRestoreKeepsProvidersEndings(t *testing.T) {
 	p.local = authority.New(authority.Options{Store: p.store, Keys: p.keys, Federation: idp.New(idp.Options{})})
 	p.root = p.local.As(authority.Caller{Owner: owner("root"), FileOwner: true})
 	ctx := t.Context()
-	corp, two := i.Provider("corp"), other.Provider("two")
-	corp.Unlinked = true
-	corp, err := p.root.AddProvider(ctx, corp)
+	login, two := i.Provider("corp"), other.Provider("two")
+	login.Unlinked = true
+	login, err := p.root.AddProvider(ctx, login)
 	must(t, err)
 	_, err = p.root.AddProvider(ctx, two)
+	must(t, err)
+	third := authoritytest.NewIssuer(t, "https://three.example.org", time.Now)
+	three := third.Provider("three")
+	three.Unlinked = true
+	_, err = p.root.AddProvider(ctx, three)
 	must(t, err)
 	_, err = p.root.LinkIdentity(ctx, owner("a"), "corp", "a-1")
 	must(t, err)
@@ -234,8 +251,21 @@ func TestRestoreKeepsProvidersEndings(t *testing.T) {
 	_, err = p.root.RevokeSecret(ctx, access.Text, "leaked")
 	must(t, err)
 	must(t, p.root.DeleteProvider(ctx, "two"))
-	corp.Leeway = 0
-	_, err = p.root.SetProvider(ctx, corp)
+	// One that is deleted and added with less, and an account that came later and
+	// was disabled.
+	must(t, p.root.DeleteProvider(ctx, "three"))
+	narrow := third.Provider("three")
+	_, err = p.root.AddProvider(ctx, narrow)
+	must(t, err)
+	_, err = p.root.Exchange(ctx, authority.Exchange{SubjectToken: i.JWT(t, "mallory", nil)})
+	must(t, err)
+	mallory, err := p.root.Account(ctx, corp("mallory"))
+	must(t, err)
+	mallory.Disabled = true
+	_, err = p.root.SetAccount(ctx, mallory)
+	must(t, err)
+	login.Leeway = 0
+	_, err = p.root.SetProvider(ctx, login)
 	must(t, err)
 
 	into := memory.New()
@@ -251,6 +281,15 @@ func TestRestoreKeepsProvidersEndings(t *testing.T) {
 	}
 	if a, err := root.Account(ctx, owner("c")); err != nil || len(a.Identities) > 0 {
 		t.Errorf("a link that was made later is there: %+v, %v", a, err)
+	}
+	if _, err := verdictOn(l, third.JWT(t, "x", nil)); !errors.Is(err, token.ErrRefused) {
+		t.Errorf("a provider accepts what it does no more: %v", err)
+	}
+	if _, err := verdictOn(l, i.JWT(t, "mallory", nil)); !errors.Is(err, token.ErrRefused) {
+		t.Errorf("somebody who was disabled comes in anew: %v", err)
+	}
+	if rep, err := root.Check(ctx, true); err != nil || len(rep.Problems) > 0 {
+		t.Errorf("the restored store is not sound: %v, %v", rep.Problems, err)
 	}
 	if now, err := root.Provider(ctx, "two"); err != nil || !now.Disabled {
 		t.Errorf("a provider that was deleted is back: %+v, %v", now, err)
@@ -327,5 +366,36 @@ func TestCheckFindsIdentitiesThatLeadNowhere(t *testing.T) {
 	must(t, kept.Update(t.Context(), func(w store.Writer) error { return store.Accounts.Delete(w, "local", "b") }))
 	if n := problems(); n != 2 {
 		t.Errorf("with one that leads to nobody %d problems are found", n)
+	}
+}
+
+// Roles that a provider gave count at no door once it is disabled.
+func TestRolesOfADisabledProvider(t *testing.T) {
+	i := authoritytest.NewIssuer(t, "https://login.example.org", time.Now)
+	p := i.Provider("corp")
+	p.RoleClaim, p.RoleMap = "groups", []token.RoleMapping{{From: "ops", Role: "writer"}}
+	l, root := federated()
+	p, err := root.AddProvider(t.Context(), p)
+	must(t, err)
+	_, err = root.AddAccount(t.Context(), token.Account{Owner: owner("alice")})
+	must(t, err)
+	must(t, root.SetPassword(t.Context(), owner("alice"), secret.Secret{}, secret.FromText(goodPassword)))
+	_, err = root.LinkIdentity(t.Context(), owner("alice"), "corp", "a")
+	must(t, err)
+	_, err = root.Exchange(t.Context(), authority.Exchange{SubjectToken: i.JWT(t, "a", map[string]any{"groups": "ops"})})
+	must(t, err)
+	writer := func() bool {
+		id, err := l.LogIn(t.Context(), authority.Login{Name: "alice", Password: secret.FromText(goodPassword)})
+		must(t, err)
+		return id.HasRole("writer")
+	}
+	if !writer() {
+		t.Error("the role that the provider gave is not there")
+	}
+	p.Disabled = true
+	_, err = root.SetProvider(t.Context(), p)
+	must(t, err)
+	if writer() {
+		t.Error("the role of a disabled provider is there")
 	}
 }

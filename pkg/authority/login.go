@@ -49,6 +49,9 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 	}
 	var a token.Account
 	if dir != nil {
+		if err := l.oneMeaning(ctx, owner.Realm); err != nil {
+			return token.Identity{}, err
+		}
 		a, err = l.logInAt(ctx, dir, in)
 	} else {
 		a, err = l.logInHere(ctx, owner, in.Password)
@@ -70,6 +73,14 @@ func (l *Local) LogIn(ctx context.Context, in Login) (token.Identity, error) {
 		return token.Identity{}, err
 	}
 	l.attempts.succeeded(at)
+	if dir != nil { // what the directory said is kept beside what providers said
+		if err := l.view(ctx, func(r store.Reader) (err error) {
+			a, err = readAccount(r, a.Owner)
+			return err
+		}); err != nil {
+			return token.Identity{}, err
+		}
+	}
 	return token.Identity{Owner: a.Owner, Roles: a.AllRoles(l.now())}, nil
 }
 
@@ -99,7 +110,7 @@ func (l *Local) canonicalOwner(o token.Owner) (token.Owner, error) {
 // logInHere checks the password of a local account.
 func (l *Local) logInHere(ctx context.Context, o token.Owner, password secret.Secret) (a token.Account, err error) {
 	err = l.view(ctx, func(r store.Reader) (err error) {
-		a, err = store.Accounts.Get(r, o.Realm, o.Name)
+		a, err = readAccount(r, o)
 		return err
 	})
 	missing := errors.Is(err, store.ErrNotFound)

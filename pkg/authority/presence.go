@@ -71,6 +71,9 @@ func (l *Local) stillThere(ctx context.Context, a *token.Account) error {
 	case d == nil:
 		return l.unreachable(ctx, a, token.Errorf(token.ErrCannotTell, "the directory %s, which knew %s, is no longer asked", a.Owner.Realm, a.Owner))
 	}
+	if err := l.oneMeaning(ctx, a.Owner.Realm); err != nil {
+		return err
+	}
 	v, known := l.presences.get(a.Owner, l.now())
 	if !known {
 		var err error

@@ -51,7 +51,7 @@ func (s *session) checkProvider(p *token.Provider) error {
 	if err := p.Check(); err != nil {
 		return err
 	}
-	if s.directories[p.Name] != nil || slices.Contains(s.realms, p.Name) {
+	if s.isDirectory(p.Name) {
 		return realmTaken(p.Name)
 	}
 	return nil
@@ -70,6 +70,9 @@ func (c *change) soleIssuer(p *token.Provider) error {
 	for other, err := range store.Providers.Scan(c) {
 		if err != nil {
 			return err
+		}
+		if other.Name != p.Name && strings.EqualFold(other.Name, p.Name) {
+			return token.Errorf(token.ErrConflict, "the provider %q is there already, whose name looks like %q", other.Name, p.Name)
 		}
 		if other.Name != p.Name && other.Issuer == p.Issuer {
 			return token.Errorf(token.ErrConflict, "the provider %q has the issuer %s already", other.Name, p.Issuer).

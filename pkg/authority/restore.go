@@ -165,6 +165,9 @@ func (s *session) keepEndings(ctx context.Context, present store.Store, rep *Res
 	if err := s.keepAccounts(ctx, present, rep); err != nil {
 		return err
 	}
+	if err := s.keepRefused(ctx, present, rep); err != nil {
+		return err
+	}
 	if err := s.keepServices(ctx, present, rep); err != nil {
 		return err
 	}

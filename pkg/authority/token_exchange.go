@@ -55,6 +55,9 @@ func (s *session) exchangeSubject(ctx context.Context, e Exchange) (AccessToken,
 func (s *session) judgeSubject(ctx context.Context, c credential, from string) (verdict, error) {
 	again := func() (verdict, error) { return s.judge(ctx, c) }
 	v, err := again()
+	if err == nil && v.said != nil && !s.now().Before(v.said.ExpiresAt) { // the leeway is for clocks, not for lives
+		err = &Refusal{Reason: TokenExpired}
+	}
 	if err == nil && v.said != nil {
 		v, err = s.acquaint(ctx, v, from)
 	}
@@ -108,7 +111,7 @@ func (s *session) signSubject(ctx context.Context, v *verdict, e Exchange, name 
 		if err != nil {
 			return err
 		}
-		access, err = s.mint(r, &rec, &conn, &p, roles, v.identity.Provider)
+		access, err = s.mint(r, &rec, &conn, &p, roles, v.vouchedBy())
 		return err
 	})
 	return access, algorithm, err
@@ -152,9 +155,8 @@ func (s *session) stillVouched(r store.Reader, v *verdict) error {
 		_, err = s.readVouched(r, v.claims)
 		return err
 	}
-	p, err := store.Providers.Get(r, v.said.Provider)
-	if errors.Is(err, store.ErrNotFound) || err == nil && p.Disabled {
-		return &Refusal{Reason: ProviderOff}
+	if err := stillJudged(r, v.said); !errors.Is(err, errRejudge) {
+		return err
 	}
-	return err
+	return errChanged
 }

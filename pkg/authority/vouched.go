@@ -30,6 +30,20 @@ var endedAccesses = store.NewTable("ended-access", 1,
 		v.until = d.Time()
 	})
 
+// voucher is a provider, and what it calls somebody.
+type voucher struct{ provider, identity string }
+
+// vouchedBy is who vouches for a subject token: nobody, if it has a parent.
+func (v *verdict) vouchedBy() voucher {
+	switch {
+	case v.said != nil:
+		return voucher{v.said.Provider, v.said.Identity().Print()}
+	case v.claims != nil:
+		return voucher{v.claims.Provider, v.claims.Identity}
+	}
+	return voucher{}
+}
+
 // forgetEndedAccess forgets those that would have expired by now.
 func (s *session) forgetEndedAccess(ctx context.Context) (more bool, err error) {
 	var old []endedAccess
@@ -87,13 +101,36 @@ func (l *Local) readVouched(r store.Reader, claims *signer.Claims) (*known, erro
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(a.Identities, func(i token.LinkedIdentity) bool { return i.Issuer == p.Issuer }) {
+	if !slices.ContainsFunc(a.Identities, func(i token.LinkedIdentity) bool { return i.Issuer == p.Issuer && i.Print() == claims.Identity }) {
 		return refuse(UnlinkedSubject)
 	}
-	return &known{account: &a, record: token.Record{
+	return vouched(claims, owner, &a), nil
+}
+
+// pastedVouched is what an access token of ours is that a provider vouches for,
+// whatever state provider, link and account are in; nil: it is another.
+func (s *session) pastedVouched(ctx context.Context, jwt string) (k *known, err error) {
+	err = s.view(ctx, func(r store.Reader) error {
+		claims, err := s.signer.Check(r, jwt, s.now())
+		if err != nil || claims.Provider == "" {
+			return nil // it is judged like all others
+		}
+		owner, err := token.ParseOwner(claims.Subject)
+		if err != nil {
+			return nil
+		}
+		k = vouched(&claims, owner, &token.Account{})
+		return nil
+	})
+	return k, err
+}
+
+// vouched is an access token without a parent as if it were a token.
+func vouched(claims *signer.Claims, owner token.Owner, a *token.Account) *known {
+	return &known{account: a, record: token.Record{
 		ID: claims.Parent, Kind: token.Access, Owner: owner, Connection: claims.ClientID, Audience: claims.Audience,
 		CreatedAt: claims.IssuedAt, ExpiresAt: claims.ExpiresAt,
-	}}, nil
+	}}
 }
 
 // endAccess revokes what came of one exchange of a provider's JWT.
@@ -106,7 +143,7 @@ func (s *session) endAccess(ctx context.Context, k *known, reason string) (token
 		}
 		rec = k.record
 		rec.RevokedAt, rec.RevokedBy, rec.RevokedReason = c.now, s.caller.Owner, reason
-		c.note(audit.Entry{Action: "token.revoke", Token: rec.ID, Kind: rec.Kind.String(), Owner: rec.Owner, Reason: reason})
+		c.note(audit.Entry{Action: "token.revoke", Token: rec.ID, Kind: rec.Kind.String(), Owner: rec.Owner, Object: rec.Connection, Reason: reason, Detail: "made of a provider's JWT"})
 		return endedAccesses.Put(c, endedAccess{rec.ID, c.now.Add(p.LongestAccessLifetime)})
 	})
 	return rec, err

@@ -156,10 +156,16 @@ func (h *handler) getConnection(w http.ResponseWriter, r *http.Request) error {
 
 func (h *handler) putConnection(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
-	body := toWireConnection(token.NewConnection(name))
-	body.AuthMethod = "" // left out it stays: a client that does not know it must not open a connection to all
-	s, err := h.serviceFor(w, r, &body)
+	s, err := h.service(r)
 	if err != nil {
+		return err
+	}
+	now, err := s.Connection(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	body := toWireConnection(now) // a client that does not know a setting must not weaken it
+	if _, err := readJSON(w, r, h.Limits, &body); err != nil {
 		return err
 	}
 	if body.Name != name {

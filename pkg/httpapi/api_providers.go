@@ -56,9 +56,16 @@ func (h *handler) getProvider(w http.ResponseWriter, r *http.Request) error {
 
 func (h *handler) putProvider(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
-	body := toWireProvider(token.NewProvider(name))
-	s, err := h.serviceFor(w, r, &body)
+	s, err := h.service(r)
 	if err != nil {
+		return err
+	}
+	now, err := s.Provider(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	body := toWireProvider(now) // a client that does not know a setting must not weaken it
+	if _, err := readJSON(w, r, h.Limits, &body); err != nil {
 		return err
 	}
 	if body.Name != name {

@@ -77,7 +77,7 @@ func (h *handler) identify(r *http.Request, basic basicForm) (c authority.Caller
 		return c, nil, err
 	}
 	c = authority.Caller{Owner: id.Owner, Via: via(&id), From: from, Until: id.Until}
-	if id.Kind == token.Access {
+	if id.Kind == token.Access || id.Narrowed {
 		c.Narrowed, c.Roles = true, id.Roles
 	}
 	h.callerIs(r, c)

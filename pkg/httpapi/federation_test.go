@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tokenctl/tokenctl/pkg/authority/authoritytest"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -158,6 +160,9 @@ func TestTokenExchange(t *testing.T) {
 	s.wants("the wide one ends with the narrow one", s.get("/verify", "Bearer "+wide), http.StatusUnauthorized)
 	s.fails("a provider's JWT cannot be revoked here", s.post("/oauth2/revoke", "", "token", jwt), 400, "unsupported_token_type")
 
+	forged := jwt[:strings.LastIndex(jwt, ".")+1] + "AAAA"
+	s.wants("whoever makes one up learns nothing", s.post("/oauth2/revoke", "", "token", forged), http.StatusOK)
+
 	got := s.post("/oauth2/introspect", s.of("proxy"), "token", jwt)
 	s.wants("introspection", got, http.StatusOK)
 	var in map[string]any
@@ -165,4 +170,52 @@ func TestTokenExchange(t *testing.T) {
 	if in["active"] != true || in["sub"] != "local/alice" || in["iss"] != "https://login.example.org" || in["idp"] != "corp" || in["tid"] != nil || in["token_type"] != "Bearer" {
 		t.Errorf("introspection says %s", got.body)
 	}
+}
+
+// What a client does not know of a provider or a connection stays as it is.
+func TestPutLeavesWhatIsLeftOut(t *testing.T) {
+	s := newSite(t)
+	s.corp()
+	p, err := s.root.Provider(t.Context(), "corp")
+	s.must(err)
+	p.Disabled, p.Algorithms = true, []token.Algorithm{token.EdDSA}
+	p, err = s.root.SetProvider(t.Context(), p)
+	s.must(err)
+	s.wants("a provider", s.ask("PUT", "/api/v1/providers/corp", s.of("admin"), `{"leeway":"30s"}`), http.StatusOK)
+	now, err := s.root.Provider(t.Context(), "corp")
+	s.must(err)
+	p.Leeway, p.Revision = 30*time.Second, now.Revision
+	if diff := cmp.Diff(p, now); diff != "" {
+		t.Error(diff)
+	}
+	c := token.NewConnection("crm")
+	c.Rotate, c.Roles = true, []token.Role{"reader"}
+	c, err = s.root.AddConnection(t.Context(), c)
+	s.must(err)
+	s.wants("a connection", s.ask("PUT", "/api/v1/connections/crm", s.of("admin"), `{"access_lifetime":"5m"}`), http.StatusOK)
+	then, err := s.root.Connection(t.Context(), "crm")
+	s.must(err)
+	c.AccessLifetime, c.Revision = 5*time.Minute, then.Revision
+	if diff := cmp.Diff(c, then); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A client that is not accepted is that, and no fault of the subject token.
+func TestTokenExchangeOfAConfidentialClient(t *testing.T) {
+	s := newSite(t)
+	i := s.corp()
+	c, err := s.root.Connection(t.Context(), "default")
+	s.must(err)
+	c.AuthMethod = token.AuthPost
+	_, err = s.root.SetConnection(t.Context(), c)
+	s.must(err)
+	_, plain, err := s.root.RenewClientSecret(t.Context(), "default")
+	s.must(err)
+	ask := func(fields ...string) answer {
+		return s.post("/oauth2/token", "", append([]string{"grant_type", exchangeGrant, "subject_token", i.JWT(t, "a-1", nil).Reveal(), "subject_token_type", jwtType}, fields...)...)
+	}
+	s.fails("no client", ask(), 401, "invalid_client")
+	s.fails("no secret", ask("client_id", "default"), 401, "invalid_client")
+	s.wants("the secret", ask("client_id", "default", "client_secret", plain.Reveal()), http.StatusOK)
 }

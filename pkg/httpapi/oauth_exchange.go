@@ -55,7 +55,7 @@ func subjectExchange(form url.Values) (x authority.Exchange, err error) {
 
 // subjectRefused is what RFC 8693 §2.2.2 has a refused subject token be called.
 func subjectRefused(err error) error {
-	if !errors.Is(err, token.ErrRefused) && !errors.Is(err, token.ErrMalformed) || errors.Is(err, authority.ErrInvalidScope) || errors.Is(err, authority.ErrInvalidTarget) {
+	if !errors.Is(err, token.ErrRefused) && !errors.Is(err, token.ErrMalformed) || errors.Is(err, authority.ErrInvalidScope) || errors.Is(err, authority.ErrInvalidTarget) || errors.Is(err, authority.ErrInvalidClient) {
 		return err
 	}
 	var no *authority.Refusal

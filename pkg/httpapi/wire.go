@@ -249,13 +249,14 @@ type wireIdentity struct {
 	Until    time.Time `json:"parent_expires_at,omitzero"`
 	IssuedAt time.Time `json:"issued_at,omitzero"`
 	Provider string    `json:"provider,omitempty"`
+	Narrowed bool      `json:"narrowed,omitempty"`
 }
 
 func toWireIdentity(i token.Identity) wireIdentity {
 	return wireIdentity{
 		Owner: some(i.Owner), Kind: some(kindName(i.Kind)), ID: some(i.ID), Roles: i.Roles,
 		Service: some(i.Service), Connection: some(i.Connection), ExpiresAt: some(i.ExpiresAt),
-		Issuer: i.Issuer, Audience: i.Audience, JWTID: i.JWTID, IssuedAt: i.IssuedAt, Until: i.Until, Provider: i.Provider,
+		Issuer: i.Issuer, Audience: i.Audience, JWTID: i.JWTID, IssuedAt: i.IssuedAt, Until: i.Until, Provider: i.Provider, Narrowed: i.Narrowed,
 	}
 }
 
@@ -263,7 +264,7 @@ func (w *wireIdentity) identity() token.Identity {
 	return token.Identity{
 		Kind: token.Kind(w.Kind.v), ID: w.ID.v, Owner: w.Owner.v, Roles: w.Roles.items(),
 		Service: w.Service.v, Connection: w.Connection.v, ExpiresAt: w.ExpiresAt.v,
-		Issuer: w.Issuer, Audience: w.Audience, JWTID: w.JWTID, IssuedAt: w.IssuedAt, Until: w.Until, Provider: w.Provider,
+		Issuer: w.Issuer, Audience: w.Audience, JWTID: w.JWTID, IssuedAt: w.IssuedAt, Until: w.Until, Provider: w.Provider, Narrowed: w.Narrowed,
 	}
 }
 

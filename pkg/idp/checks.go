@@ -73,6 +73,7 @@ func (in *inspection) issuer(context.Context) error {
 	}
 	in.say("its issuer %q is that of the provider %s", iss, in.provider.Name)
 	in.verdict.Provider, in.verdict.Issuer, in.verdict.Unlinked = in.provider.Name, iss, in.provider.Unlinked
+	in.verdict.Revision, in.verdict.RoleRules, in.verdict.Delegated = in.provider.Revision, in.provider.RoleRules(), in.provider.Delegates()
 	in.verdict.ID, _ = in.jwt.claims.text("jti")
 	return nil
 }

@@ -52,6 +52,13 @@ func (l *Local) survey(ctx context.Context, d directory.Directory, progress func
 	if err != nil {
 		return Realm{}, nil, err
 	}
+	switch _, err := l.service.Provider(ctx, d.Realm()); {
+	case err == nil: // whose people no directory knows
+		return Realm{}, nil, token.Errorf(token.ErrCannotTell, "%q is a directory and an identity provider: nobody can say who is meant", d.Realm()).
+			WithHint("name the directory otherwise in the config file")
+	case !errors.Is(err, token.ErrNotFound):
+		return Realm{}, nil, err
+	}
 	f, err := directory.Survey(ctx, d, func(yield func(directory.Known, error) bool) {
 		for a, err := range store.WalkOwners(ctx, l.Store, d.Realm(), l.Now()) {
 			if err == nil && a.Kind == token.ServiceAccount {

@@ -31,13 +31,16 @@ type Claims struct {
 	// the place of a refresh token; may be empty. Then Parent names what all that
 	// comes of one exchange has in common.
 	Provider string
+	// Identity, idp_sub, is what the provider calls the subject, in a form that
+	// nobody can read; empty without a provider.
+	Identity string
 }
 
 // registered claims never carry roles: they mean something else to every
 // reader (RFC 7519 §4.1, RFC 9068 §2.2, RFC 7800 §3.1, RFC 8693 §4).
 var registered = map[string]bool{
 	"iss": true, "sub": true, "aud": true, "exp": true, "nbf": true, "iat": true, "jti": true,
-	"client_id": true, "scope": true, "tid": true, "idp": true, "cnf": true, "act": true, "may_act": true, "auth_time": true, "acr": true, "amr": true,
+	"client_id": true, "scope": true, "tid": true, "idp": true, "idp_sub": true, "cnf": true, "act": true, "may_act": true, "auth_time": true, "acr": true, "amr": true,
 }
 
 // lastSecond is the end of the year 9999.
@@ -54,6 +57,9 @@ func (c *Claims) check() error {
 		if !utf8.ValidString(f.value) {
 			return token.Errorf(token.ErrUsage, "the %s %q is not valid UTF-8", f.name, f.value)
 		}
+	}
+	if (c.Provider == "") != (c.Identity == "") {
+		return token.Errorf(token.ErrUsage, "an access token needs both, idp and idp_sub, or neither")
 	}
 	if registered[c.RoleClaim] {
 		return token.Errorf(token.ErrUsage, "%q cannot be the claim for roles", c.RoleClaim)
@@ -98,6 +104,7 @@ func (c *Claims) appendJSON(b []byte) []byte {
 	}
 	if c.Provider != "" {
 		text("idp", c.Provider)
+		text("idp_sub", c.Identity)
 	}
 	if c.Scope != "" {
 		text("scope", c.Scope)
@@ -165,6 +172,8 @@ func (c *Claims) set(name string, value []byte) (err error) {
 		c.Scope, err = textClaim(name, value)
 	case "idp":
 		c.Provider, err = textClaim(name, value)
+	case "idp_sub":
+		c.Identity, err = textClaim(name, value)
 	case "iat":
 		c.IssuedAt, err = timeClaim(name, value)
 	case "nbf":

@@ -154,6 +154,7 @@ var Accounts = NewTable("account", 3,
 			e.String(i.Subject)
 			e.Roles(i.Roles)
 			e.Time(i.RolesUntil)
+			e.String(i.RolesBy)
 		}
 	},
 	func(d *Decoder, a *token.Account) {
@@ -185,6 +186,7 @@ var Accounts = NewTable("account", 3,
 			i.Subject = d.String()
 			i.Roles = d.Roles()
 			i.RolesUntil = d.Time()
+			i.RolesBy = d.String()
 			a.Identities = append(a.Identities, i)
 		}
 	})

@@ -141,7 +141,7 @@ func NewConnection(name string) Connection {
 // of an access token (RFC 9068 §2.2, RFC 7519 §4.1, RFC 7800 §3.1, RFC 8693 §4).
 var reservedClaims = map[string]bool{
 	"iss": true, "sub": true, "aud": true, "exp": true, "nbf": true, "iat": true, "jti": true,
-	"client_id": true, "scope": true, "tid": true, "idp": true, "cnf": true, "act": true, "may_act": true, "auth_time": true, "acr": true, "amr": true,
+	"client_id": true, "scope": true, "tid": true, "idp": true, "idp_sub": true, "cnf": true, "act": true, "may_act": true, "auth_time": true, "acr": true, "amr": true,
 }
 
 // Check says what is wrong with the connection as such.

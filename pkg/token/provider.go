@@ -1,6 +1,9 @@
 package token
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -63,6 +66,13 @@ type Verdict struct {
 	Subject  string // its value: with Issuer the identity
 	Unlinked bool   // the provider allows subjects that no account is linked to
 	Roles    []Role // by the provider's RoleMap, sorted, each once; never nil
+	// Delegated: the roles are by what the JWT's client may do, and not by who the
+	// subject is: they narrow what the subject has, and give nothing.
+	Delegated bool
+	// Revision is that of the provider by which the JWT was judged, and RoleRules
+	// what the roles were by.
+	Revision  uint64
+	RoleRules string
 	// ExpiresAt is the exp of the JWT, without leeway.
 	ExpiresAt time.Time
 	ID        string // its jti, may be empty
@@ -80,6 +90,12 @@ func (p *Provider) Identity(subject string) ExternalIdentity {
 	return ExternalIdentity{p.Issuer, p.Claim, subject}
 }
 
+// Print is a short name for the identity, in which it cannot be read.
+func (e ExternalIdentity) Print() string {
+	sum := sha256.Sum256([]byte(e.Issuer + "\x00" + e.Claim + "\x00" + e.Subject))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
 // ExternalIdentity names somebody as an identity provider does: by an issuer, a
 // claim of its JWTs, and the value of that.
 type ExternalIdentity struct{ Issuer, Claim, Subject string }
@@ -88,9 +104,11 @@ type ExternalIdentity struct{ Issuer, Claim, Subject string }
 type LinkedIdentity struct {
 	ExternalIdentity
 	// Roles are what the provider last said of them, which counts until
-	// RolesUntil: nobody can be asked whether it still holds.
+	// RolesUntil: nobody can be asked whether it still holds. RolesBy are the
+	// RoleRules that gave them.
 	Roles      []Role
 	RolesUntil time.Time
+	RolesBy    string
 }
 
 // Finding is what one check says of a JWT of a provider.
@@ -144,7 +162,7 @@ func (p *Provider) Check() error {
 	if err := CheckName("provider", p.Name); err != nil {
 		return err
 	}
-	if p.Name == LocalRealm {
+	if strings.EqualFold(p.Name, LocalRealm) {
 		return Errorf(ErrUsage, "a provider cannot have the name %s: it is the realm of our own accounts", LocalRealm)
 	}
 	for _, check := range []func() error{p.checkIssuer, p.checkKeys, p.checkClaims, p.checkRoleMap} {
@@ -249,6 +267,21 @@ func (p *Provider) checkRoleMap() error {
 		}
 	}
 	return nil
+}
+
+// Delegates reports whether the RoleClaim says what a client may do for its
+// subject: scope (RFC 8693 §4.2), or scp as some write it.
+func (p *Provider) Delegates() bool { return p.RoleClaim == "scope" || p.RoleClaim == "scp" }
+
+// RoleRules names the rules by which roles are given: others have another name.
+func (p *Provider) RoleRules() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q", p.RoleClaim)
+	for _, m := range p.RoleMap {
+		fmt.Fprintf(&b, " %q=%q", m.From, m.Role)
+	}
+	sum := sha256.Sum256([]byte(b.String()))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 // Roles are the roles that values of the provider's RoleClaim stand for,

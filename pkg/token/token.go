@@ -301,6 +301,8 @@ type Identity struct {
 	IssuedAt time.Time
 	// Provider is who vouches for it, if that is an identity provider.
 	Provider string
+	// Narrowed: it is limited to Roles, whatever else its owner may do.
+	Narrowed bool
 	// Until ends what is made with it; zero: policy alone says how long that
 	// lives.
 	Until time.Time

@@ -25,6 +25,8 @@ var federated = []rule{
 	{"What is unlinked stands for nobody", federatedUnlink},
 	{"The name of a provider that is gone vouches for nobody", federatedNameTaken},
 	{"A JWT bears the roles that the role map gives", federatedRoles},
+	{"Another role map gives other roles, also to what was made before", federatedRoleRules},
+	{"What a client may do gives nobody a right", federatedScope},
 	{"A token of a provider's owner has a lifetime", federatedLifetime},
 	{"A JWT becomes an access token", subjectExchange},
 	{"Only what is held and on offer can be asked for", subjectRoles},
@@ -134,6 +136,7 @@ func providerBad(w *world) {
 	for what, change := range map[string]func(*token.Provider){
 		"no name":               func(p *token.Provider) { p.Name = "" },
 		"the name local":        func(p *token.Provider) { p.Name = "local" },
+		"the name Local":        func(p *token.Provider) { p.Name = "Local" },
 		"no issuer":             func(p *token.Provider) { p.Issuer = "" },
 		"no audience":           func(p *token.Provider) { p.Audiences = nil },
 		"a symmetric algorithm": func(p *token.Provider) { p.Algorithms = []token.Algorithm{"HS256"} },
@@ -163,6 +166,8 @@ func providerConflicts(w *world) {
 	_, err = w.root.AddProvider(background, i.Provider("other"))
 	w.fails(err, token.ErrConflict)
 	second := w.issuer("https://two.example.org").add("two", nil)
+	_, err = w.root.AddProvider(background, w.issuer("https://three.example.org").Provider("CORP"))
+	w.fails(err, token.ErrConflict)
 	second.Issuer = i.URL
 	_, err = w.root.SetProvider(background, second)
 	w.fails(err, token.ErrConflict)
@@ -339,6 +344,40 @@ func federatedRoles(w *world) {
 	w.equal("the roles of one who has left the group", w.accepts(pair(u)).Roles, []token.Role{"reader"})
 }
 
+func federatedRoleRules(w *world) {
+	i := w.corp()
+	w.link("bob", "b")
+	w.mustSubject(i.jwt("b", map[string]any{"groups": "ops"}), authority.Exchange{})
+	u := w.generate(w.bob, user())
+	w.equal("the roles by the first map", w.accepts(pair(u)).Roles, []token.Role{"reader", "writer"})
+	p, err := w.root.Provider(background, "corp")
+	w.must(err)
+	p.RoleMap = []token.RoleMapping{{From: "ops", Role: "reader"}, {From: "dev", Role: "writer"}}
+	_, err = w.root.SetProvider(background, p)
+	w.must(err)
+	w.equal("the roles by another", w.accepts(pair(u)).Roles, []token.Role{"reader"})
+}
+
+func federatedScope(w *world) {
+	i := w.issuer("https://login.example.org")
+	i.add("corp", func(p *token.Provider) {
+		p.Unlinked, p.RoleClaim = true, "scope"
+		p.RoleMap = []token.RoleMapping{{From: "read", Role: "reader"}, {From: "all", Role: token.Admin}}
+	})
+	w.link("alice", "a")
+	id := w.accepts(i.jwt("a", map[string]any{"scope": "read other"}))
+	w.equal("what is left of her roles", id.Roles, []token.Role{"reader"})
+	if !id.Narrowed || !id.Until.Equal(id.ExpiresAt) {
+		w.Errorf("it is not narrowed: %+v", id)
+	}
+	w.equal("a role that she does not have", w.accepts(i.jwt("a", map[string]any{"scope": "read all"})).Roles, []token.Role{"reader"})
+	w.equal("the roles of one without an account", w.accepts(i.jwt("eve", map[string]any{"scope": "read all"})).Roles, []token.Role{})
+	a := w.mustSubject(i.jwt("a", map[string]any{"scope": "read all"}), authority.Exchange{})
+	w.equal("the roles of what came of it", w.accepts(a.Text).Roles, []token.Role{"reader"})
+	u := w.generate(w.alice, user())
+	w.equal("her own roles", w.accepts(pair(u)).Roles, []token.Role{"reader", "writer"})
+}
+
 func federatedLifetime(w *world) {
 	i := w.corp()
 	w.mustSubject(i.jwt("eve", nil), authority.Exchange{})
@@ -377,6 +416,10 @@ func subjectExchange(w *world) {
 	_, err = w.subject(jwt, authority.Exchange{ClientID: "nowhere"})
 	w.fails(err, token.ErrRefused)
 	_, err = w.subject(i.jwt("a", map[string]any{"aud": "other"}), authority.Exchange{})
+	w.fails(err, token.ErrRefused)
+	late := i.jwt("a", map[string]any{"exp": w.now().Add(-30 * time.Second).Unix()})
+	w.accepts(late) // clocks differ
+	_, err = w.subject(late, authority.Exchange{})
 	w.fails(err, token.ErrRefused)
 	_, err = w.root.Exchange(background, authority.Exchange{SubjectToken: jwt, RefreshToken: w.generate(w.alice, refresh()).Secret})
 	w.fails(err, token.ErrUsage)
@@ -452,9 +495,18 @@ func subjectEnds(w *world) {
 	_, err = w.root.SetProvider(background, p)
 	w.must(err)
 	w.accepts(a.Text)
+	w.link("alice", "a2")
 	_, err = w.root.UnlinkIdentity(background, local("alice"), "corp", "a")
 	w.must(err)
-	w.refuses(a.Text, authority.UnlinkedSubject)
+	w.refuses(a.Text, authority.UnlinkedSubject) // another of hers does not count
+	w.link("alice", "a")
+	w.accepts(a.Text)
+	_, err = w.root.UnlinkIdentity(background, local("alice"), "corp", "a")
+	w.must(err)
+	_, err = w.stranger().RevokeSecret(background, a.Text, "") // for good, though it is refused now
+	w.must(err)
+	w.link("alice", "a")
+	w.refuses(a.Text, authority.TokenRevoked)
 	e := w.mustSubject(i.jwt("eve", nil), authority.Exchange{})
 	w.must(w.root.DeleteAccount(background, corp("eve")))
 	w.refuses(e.Text, authority.OwnerGone)
