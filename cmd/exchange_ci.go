@@ -213,7 +213,14 @@ func (o *ciOutput) open(a *app) error {
 	if path == "" {
 		return token.Errorf(token.ErrUsage, "%s is not set: this is no step of GitHub Actions", githubOutput).WithHint("leave --ci out, and the access token goes to standard output")
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	info, err := os.Stat(path)
+	if err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0 { // it would wait for who reads it
+		err = errors.New("it is no file")
+	}
+	var f *os.File
+	if err == nil {
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	}
 	if err != nil {
 		return token.Errorf(token.ErrUsage, "the file of %s cannot be opened: %w", githubOutput, err)
 	}
@@ -241,6 +248,23 @@ func (o *ciOutput) deliver(a *app, access authority.AccessToken) error {
 		return err
 	}
 	end := "end_" + rand.Text()
-	_, err := fmt.Fprintf(o.file, "%s<<%s\n%s\n%s\n", o.name, end, access.Text.Reveal(), end)
+	_, err := fmt.Fprintf(o.file, "%s%s<<%s\n%s\n%s\n", newLine(o.file.Name()), o.name, end, access.Text.Reveal(), end)
 	return written(errors.Join(err, o.file.Close()))
+}
+
+// newLine ends the last line of a file, if nobody has.
+func newLine(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if n, err := f.Seek(-1, io.SeekEnd); err != nil || n < 0 {
+		return ""
+	}
+	last := make([]byte, 1)
+	if _, err := io.ReadFull(f, last); err != nil || last[0] == '\n' {
+		return ""
+	}
+	return "\n"
 }

@@ -338,11 +338,15 @@ func (l *Local) acquaint(ctx context.Context, v verdict, from string) (verdict, 
 		if i == nil {
 			return token.Errorf(token.ErrCannotTell, "the account %s has changed meanwhile", a.Owner).WithHint("try again")
 		}
+		if said.IssuedAt.Before(i.SaidAt) {
+			return nil // another has come in between that is newer
+		}
 		given := given(said)
 		if !slices.Equal(i.Roles, given) {
 			c.noteAccount("account.roles", &a, rolesText(given)+" from the provider "+said.Provider)
 		}
 		i.Roles, i.RolesUntil, i.RolesBy = given, c.now.Add(p.FederatedTokenLifetime), said.RoleRules
+		i.SaidAt = said.IssuedAt.Truncate(time.Second)
 		a.Revision++
 		return c.putAccount(a)
 	})
@@ -369,6 +373,9 @@ func given(said *token.Verdict) []token.Role {
 
 func (l *Local) upToDate(a *token.Account, said *token.Verdict, p *token.Policy) bool {
 	i := a.Identity(said.Identity())
+	if i != nil && said.IssuedAt.Before(i.SaidAt) { // who shows an old one does not undo what was said since
+		return true
+	}
 	if i == nil || !slices.Equal(i.Roles, given(said)) {
 		return false
 	}
@@ -421,8 +428,15 @@ func (c *change) putIdentities(was, now *token.Account) error {
 	return nil
 }
 
-// isFederatedRealm says whether only an identity provider knows the owners of a
-// realm.
-func isFederatedRealm(r store.Reader, realm string) (bool, error) {
+// onlyFederated says whether only an identity provider knows an owner, or the
+// steward who answers for a service account.
+func onlyFederated(r store.Reader, a *token.Account) (bool, error) {
+	realm := a.Owner.Realm
+	if a.Kind == token.ServiceAccount && realm == token.LocalRealm {
+		realm = a.Steward.Realm
+	}
+	if realm == token.LocalRealm {
+		return false, nil
+	}
 	return store.Providers.Has(r, realm)
 }

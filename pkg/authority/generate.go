@@ -105,7 +105,7 @@ func (c *change) admit(rec *token.Record, spec token.Spec, m *material) error {
 		}
 		rec.Connection, rec.Audience = conn.Name, conn.EntityID
 	}
-	federated, err := isFederatedRealm(c, rec.Owner.Realm)
+	federated, err := onlyFederated(c, &owner)
 	if err != nil {
 		return err
 	}

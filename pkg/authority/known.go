@@ -44,14 +44,12 @@ func (l *Local) readKnown(r store.Reader, id token.ID) (k *known, err error) {
 			return nil, err
 		}
 	}
-	if realm := k.record.Owner.Realm; realm != token.LocalRealm {
-		if k.federated, err = isFederatedRealm(r, realm); err != nil {
-			return nil, err
-		}
-	}
 	a, err := readAccount(r, k.record.Owner)
 	if err == nil {
 		k.account = &a
+		if k.federated, err = onlyFederated(r, &a); err != nil {
+			return nil, err
+		}
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}

@@ -341,7 +341,12 @@ func (w *wireAccess) access() authority.AccessToken {
 	return a
 }
 
-func (w *wireAccess) whole() bool { return w.AccessToken != "" && w.ExpiresIn > 0 }
+// whole says whether it is an answer. A token is characters that can be seen (RFC
+// 6749 §A.12): others could mean something to a terminal or a CI system's runner.
+func (w *wireAccess) whole() bool {
+	odd := func(c rune) bool { return c <= ' ' || c > '~' }
+	return w.AccessToken != "" && w.ExpiresIn > 0 && !strings.ContainsFunc(w.AccessToken+w.RefreshToken, odd)
+}
 
 // wireRef names a token as it was seen; revision 0 is whatever it is now.
 type wireRef struct {

@@ -120,6 +120,9 @@ func (in *inspection) times(context.Context) error {
 		if now.Add(leeway).Before(begins) {
 			return refused("it is from the future: its %s is %s", name, begins.Format(time.RFC3339))
 		}
+		if name == "iat" {
+			in.verdict.IssuedAt = begins
+		}
 	}
 	in.verdict.ExpiresAt = exp
 	in.say("it expires at %s, in %s", exp.Format(time.RFC3339), token.FormatDuration(exp.Sub(now).Truncate(time.Second)))
@@ -151,6 +154,11 @@ func (in *inspection) kind(context.Context) error {
 	// security event (RFC 8417 §2.2).
 	if c.has("events") {
 		return refused("it is no access token: it has the claim events")
+	}
+	// Whoever shows it has to prove that it is theirs (RFC 7800 §3, RFC 8705 §3, RFC
+	// 9449 §6), which nobody does to us.
+	if c.has("cnf") {
+		return refused("it is no Bearer token: it is bound to a key (cnf)")
 	}
 	if typ != "at+jwt" {
 		if err := in.forItsClient(); err != nil {

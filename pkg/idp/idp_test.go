@@ -30,6 +30,13 @@ func TestJudge(t *testing.T) {
 		ExpiresAt: i.clock.Now().Add(10 * time.Minute).UTC(), ID: "j1",
 	}
 	got := accepted(t, s, i.sign(t, nil, object{"groups": []string{"dev", "ops", "other"}}))
+	if got.RoleRules == "" {
+		t.Error("nobody is told by which rules the roles were given")
+	}
+	if !got.IssuedAt.Equal(i.clock.Now().UTC().Truncate(time.Second)) {
+		t.Errorf("it was issued at %s", got.IssuedAt)
+	}
+	got.RoleRules, got.IssuedAt = "", time.Time{}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -120,6 +127,7 @@ func TestJudgeRefuses(t *testing.T) {
 		{"a refresh token of Keycloak", nil, object{"typ": "Refresh"}, "its claim typ says"},
 		{"an ID token of Cognito", nil, object{"token_use": "id"}, "its claim token_use says"},
 		{"a security event", nil, object{"events": object{}}, "it has the claim events"},
+		{"a JWT that is bound to a key", nil, object{"cnf": object{"jkt": "x"}}, "it is bound to a key"},
 		{"for its client (azp)", object{"typ": "JWT"}, object{"azp": audience}, "its own client (azp)"},
 		{"for its client (client_id)", object{"typ": nil}, object{"client_id": audience}, "its own client (client_id)"},
 		{"nobody", nil, object{"sub": nil}, "missing, empty or no text"},

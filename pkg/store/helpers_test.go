@@ -251,7 +251,7 @@ var someAccount = rapid.Custom(func(t *rapid.T) token.Account {
 var someIdentity = rapid.Custom(func(t *rapid.T) token.LinkedIdentity {
 	return token.LinkedIdentity{
 		ExternalIdentity: token.ExternalIdentity{Issuer: someText.Draw(t, "issuer"), Claim: someText.Draw(t, "claim"), Subject: someText.Draw(t, "subject")},
-		Roles:            someRoles.Draw(t, "roles"), RolesUntil: someTime.Draw(t, "until"), RolesBy: someText.Draw(t, "rules"),
+		Roles:            someRoles.Draw(t, "roles"), RolesUntil: someTime.Draw(t, "until"), RolesBy: someText.Draw(t, "rules"), SaidAt: someTime.Draw(t, "said"),
 	}
 })
 

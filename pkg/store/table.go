@@ -155,6 +155,7 @@ var Accounts = NewTable("account", 3,
 			e.Roles(i.Roles)
 			e.Time(i.RolesUntil)
 			e.String(i.RolesBy)
+			e.Time(i.SaidAt)
 		}
 	},
 	func(d *Decoder, a *token.Account) {
@@ -187,6 +188,7 @@ var Accounts = NewTable("account", 3,
 			i.Roles = d.Roles()
 			i.RolesUntil = d.Time()
 			i.RolesBy = d.String()
+			i.SaidAt = d.Time()
 			a.Identities = append(a.Identities, i)
 		}
 	})

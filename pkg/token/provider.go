@@ -73,7 +73,9 @@ type Verdict struct {
 	// what the roles were by.
 	Revision  uint64
 	RoleRules string
-	// ExpiresAt is the exp of the JWT, without leeway.
+	// IssuedAt and ExpiresAt are the iat of the JWT, zero if it has none, and its
+	// exp, without leeway.
+	IssuedAt  time.Time
 	ExpiresAt time.Time
 	ID        string // its jti, may be empty
 }
@@ -109,6 +111,8 @@ type LinkedIdentity struct {
 	Roles      []Role
 	RolesUntil time.Time
 	RolesBy    string
+	// SaidAt is the iat of the JWT that said so: an older one says nothing new.
+	SaidAt time.Time
 }
 
 // Finding is what one check says of a JWT of a provider.

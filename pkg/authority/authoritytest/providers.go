@@ -26,6 +26,7 @@ var federated = []rule{
 	{"The name of a provider that is gone vouches for nobody", federatedNameTaken},
 	{"A JWT bears the roles that the role map gives", federatedRoles},
 	{"Another role map gives other roles, also to what was made before", federatedRoleRules},
+	{"An older JWT does not undo what a newer one said", federatedOlder},
 	{"What a client may do gives nobody a right", federatedScope},
 	{"A token of a provider's owner has a lifetime", federatedLifetime},
 	{"A JWT becomes an access token", subjectExchange},
@@ -358,6 +359,20 @@ func federatedRoleRules(w *world) {
 	w.equal("the roles by another", w.accepts(pair(u)).Roles, []token.Role{"reader"})
 }
 
+func federatedOlder(w *world) {
+	i := w.corp()
+	w.link("bob", "b")
+	old := i.jwt("b", map[string]any{"groups": "ops"})
+	u := w.generate(w.bob, user())
+	w.mustSubject(old, authority.Exchange{})
+	w.equal("the roles by the first", w.accepts(pair(u)).Roles, []token.Role{"reader", "writer"})
+	w.wait(time.Minute)
+	w.mustSubject(i.jwt("b", nil), authority.Exchange{})
+	w.equal("the roles by the second", w.accepts(pair(u)).Roles, []token.Role{"reader"})
+	w.mustSubject(old, authority.Exchange{})
+	w.equal("the roles after the first again", w.accepts(pair(u)).Roles, []token.Role{"reader"})
+}
+
 func federatedScope(w *world) {
 	i := w.issuer("https://login.example.org")
 	i.add("corp", func(p *token.Provider) {
@@ -371,7 +386,7 @@ func federatedScope(w *world) {
 		w.Errorf("it is not narrowed: %+v", id)
 	}
 	w.equal("a role that she does not have", w.accepts(i.jwt("a", map[string]any{"scope": "read all"})).Roles, []token.Role{"reader"})
-	w.equal("the roles of one without an account", w.accepts(i.jwt("eve", map[string]any{"scope": "read all"})).Roles, []token.Role{})
+	w.equal("how many roles one without an account has", len(w.accepts(i.jwt("eve", map[string]any{"scope": "read all"})).Roles), 0)
 	a := w.mustSubject(i.jwt("a", map[string]any{"scope": "read all"}), authority.Exchange{})
 	w.equal("the roles of what came of it", w.accepts(a.Text).Roles, []token.Role{"reader"})
 	u := w.generate(w.alice, user())
@@ -392,6 +407,13 @@ func federatedLifetime(w *world) {
 	r := w.generate(eve, refresh())
 	w.equal("the end of a refresh token", r.Token.ExpiresAt, r.Token.CreatedAt.Add(2*token.Day))
 	w.equal("what ends what is made with it", w.accepts(pair(u)).Until, u.Token.ExpiresAt)
+	_, err = w.root.AddAccount(background, token.Account{Owner: local("robot"), Kind: token.ServiceAccount, Steward: corp("eve")})
+	w.must(err)
+	robot := user()
+	robot.Owner = local("robot")
+	s := w.generate(eve, robot)
+	w.equal("the end of what she answers for", s.Token.ExpiresAt, s.Token.CreatedAt.Add(2*token.Day))
+	w.equal("what ends what is made with that", w.accepts(pair(s)).Until, s.Token.ExpiresAt)
 	w.equal("what is made by an owner of our own", w.generate(w.alice, user()).Token.ExpiresAt.IsZero(), true)
 }
 
