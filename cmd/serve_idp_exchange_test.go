@@ -247,7 +247,7 @@ func TestExchangeMasksOrNothing(t *testing.T) {
 	}))
 	defer hostile.Close()
 	r := m.run(refresh, "exchange", "--ci", "github", "--server", hostile.URL)
-	m.ends(r, 6, "the answer is no token")
+	m.ends(r, 6, "cannot be understood")
 	if strings.Contains(r.err, "set-env") {
 		t.Errorf("%v", r)
 	}

@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
@@ -82,20 +83,26 @@ func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret, 
 // Saved returns the refresh token of a name, and where it lies; token.ErrNotFound
 // if there is none.
 func (w *Wallet) Saved(ctx context.Context, place, name string) (secret.Secret, Ref, error) {
-	var all saved
-	if err := w.saved.read(&all); err != nil {
-		return secret.Secret{}, "", err
+	for was := Ref(""); ; {
+		var all saved
+		if err := w.saved.read(&all); err != nil {
+			return secret.Secret{}, "", err
+		}
+		i := all.find(place, name)
+		if i < 0 {
+			return secret.Secret{}, "", errNotSaved(place, name)
+		}
+		at := all.List[i].Token
+		s, err := w.vault.get(ctx, at)
+		if errors.Is(err, errGone) && at != was { // another process may have put one in its place
+			was = at
+			continue
+		}
+		if err != nil {
+			return s, at, token.Errorf(token.ErrCannotTell, "the saved refresh token %q: %w", name, err)
+		}
+		return s, at, nil
 	}
-	i := all.find(place, name)
-	if i < 0 {
-		return secret.Secret{}, "", errNotSaved(place, name)
-	}
-	at := all.List[i].Token
-	s, err := w.vault.get(ctx, at)
-	if err != nil {
-		return s, at, token.Errorf(token.ErrCannotTell, "the saved refresh token %q: %w", name, err)
-	}
-	return s, at, nil
 }
 
 // SavedNames are the names of the refresh tokens that are kept of a place.
