@@ -96,7 +96,8 @@ func newAdminIdpSetCommand(a *app) *cobra.Command {
 		Short: "Change an identity provider",
 		Long: `Change the properties that are named and leave the others. A flag that may be
 repeated names all that there are to be from now on; none alone takes them all
-away, as it does with --jwks-url, --role-claim and --client-id.
+away, as it does with --jwks-url, --role-claim and --client-id. What --require
+names counts for JWTs that come from now on.
 
 With --disabled its JWTs, and the access tokens that came of them, are refused
 at once; --disabled=false accepts them again. If its issuer or its keys change,

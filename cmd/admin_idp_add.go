@@ -29,6 +29,10 @@ The claim says who it is. A subject stands for the account that is linked to it;
 with --unlinked any other is NAME/SUBJECT, an owner of its own. Roles come from
 --role-claim, by --role-map alone: --role-map cn=admins=tokenctl:admin.
 
+An issuer that serves everybody, as those of GitHub and gitlab.com do, gives
+everybody JWTs for any audience. There --require CLAIM=VALUE says whose are
+accepted: each claim named must have one of the values named for it, exactly.
+
 --from-jwt reads these settings from a sample JWT, in a file or, with -, from
 standard input or typed unseen. It shows what the JWT says of itself, nothing of
 which is proved, and asks; flags come before what it says. Without NAME the
@@ -38,6 +42,7 @@ A provider whose keys are found by the issuer is then asked about itself, from
 this machine, also if the tokens are at a server. What it does not answer is a
 warning; --no-check leaves the question out.`,
 		Example: `  tokenctl admin idp add corp --issuer https://id.example.org --audience tokenctl
+  tokenctl admin idp add ci --from-jwt job.jwt --require namespace_id=72
   tokenctl admin idp add --from-jwt sample.jwt --unlinked
   tokenctl admin idp add --from-jwt - --yes < sample.jwt`,
 		Args: func(c *cobra.Command, args []string) error {

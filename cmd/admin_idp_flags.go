@@ -19,9 +19,9 @@ import (
 
 // providerFlags are the properties of an identity provider that can be given.
 type providerFlags struct {
-	issuer, jwksURL, claim, roleClaim, clientID, leeway string
-	audiences, certificates, algorithms, roleMap        []string
-	unlinked, disabled, noCheck                         bool
+	issuer, jwksURL, claim, roleClaim, clientID, leeway   string
+	audiences, certificates, algorithms, roleMap, require []string
+	unlinked, disabled, noCheck                           bool
 }
 
 // Values may hold commas, as the names of LDAP groups do: what may be repeated
@@ -35,6 +35,7 @@ func (f *providerFlags) bind(a *app, c *cobra.Command) {
 	c.Flags().StringVar(&f.claim, "claim", "", "the claim that says who it is (default sub)")
 	c.Flags().StringVar(&f.roleClaim, "role-claim", "", "the claim that --role-map reads")
 	c.Flags().StringArrayVar(&f.roleMap, "role-map", nil, "VALUE=ROLE: the role that a value of the role claim stands for; may be repeated")
+	c.Flags().StringArrayVar(&f.require, "require", nil, "CLAIM=VALUE: what JWTs must have; may be repeated")
 	c.Flags().BoolVar(&f.unlinked, "unlinked", false, "accept subjects that no account is linked to, as NAME/SUBJECT")
 	c.Flags().StringVar(&f.clientID, "client-id", "", "as which client people log in there, a public one")
 	c.Flags().StringVar(&f.leeway, "leeway", "", "how far its clock and ours may differ (default 1m, at most 5m)")
@@ -46,6 +47,7 @@ func (f *providerFlags) bind(a *app, c *cobra.Command) {
 	}
 	c.RegisterFlagCompletionFunc("algorithm", cobra.FixedCompletions(algorithms, cobra.ShellCompDirectiveNoFileComp))
 	c.RegisterFlagCompletionFunc("role-map", a.completeRoleMap)
+	c.RegisterFlagCompletionFunc("require", cobra.FixedCompletions(publicClaims, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 }
 
 // apply changes of a provider what the command line names.
@@ -73,6 +75,11 @@ func (f *providerFlags) apply(c *cobra.Command, p *token.Provider) (err error) {
 	}
 	if changed("role-map") {
 		if p.RoleMap, err = eachOrNone(f.roleMap, parseRoleMapping); err != nil {
+			return err
+		}
+	}
+	if changed("require") {
+		if p.Require, err = eachOrNone(f.require, parseClaimValue); err != nil {
 			return err
 		}
 	}
@@ -136,6 +143,20 @@ func parseRoleMapping(s string) (m token.RoleMapping, err error) {
 		return m, fmt.Errorf("--role-map %q: %w", s, err)
 	}
 	return m, nil
+}
+
+// publicClaims are those by which systems that serve everybody say whose job it
+// is. Names can be given to others, numbers are not.
+var publicClaims = []string{"repository_owner_id=\tGitHub: the organisation", "namespace_id=\tGitLab: the group"}
+
+// parseClaimValue reads CLAIM=VALUE. The value may hold the sign; claims that do
+// are not known.
+func parseClaimValue(s string) (v token.ClaimValue, err error) {
+	claim, value, ok := strings.Cut(s, "=")
+	if !ok || claim == "" || value == "" {
+		return v, token.Errorf(token.ErrUsage, "--require %q is not CLAIM=VALUE", s).WithHint("such as --require repository_owner_id=12345")
+	}
+	return token.ClaimValue{Claim: claim, Value: value}, nil
 }
 
 // completeRoleMap offers roles behind the sign. What a provider says of people

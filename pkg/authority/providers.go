@@ -37,6 +37,9 @@ func providerText(p *token.Provider) string {
 	for _, m := range p.RoleMap {
 		text += fmt.Sprintf(" %q=%s", m.From, m.Role)
 	}
+	for _, r := range p.Require {
+		text += fmt.Sprintf(", requires %q=%q", r.Claim, r.Value)
+	}
 	if p.Unlinked {
 		text += ", unlinked subjects"
 	}

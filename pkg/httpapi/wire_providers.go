@@ -19,6 +19,7 @@ type wireProvider struct {
 	Claim        string                   `json:"claim"`
 	RoleClaim    orNull[string]           `json:"role_claim"`
 	RoleMap      orEmpty[wireRoleMapping] `json:"role_map"`
+	Require      orEmpty[wireClaimValue]  `json:"require"`
 	Unlinked     bool                     `json:"unlinked"`
 	ClientID     orNull[string]           `json:"client_id"`
 	Leeway       wireDuration             `json:"leeway"`
@@ -33,6 +34,12 @@ type wireRoleMapping struct {
 	Role token.Role `json:"role"`
 }
 
+// wireClaimValue is a value of a claim that JWTs must have.
+type wireClaimValue struct {
+	Claim string `json:"claim"`
+	Value string `json:"value"`
+}
+
 // The states of a provider are those of a service.
 func toWireProvider(p token.Provider) wireProvider {
 	w := wireProvider{
@@ -42,6 +49,9 @@ func toWireProvider(p token.Provider) wireProvider {
 	}
 	for _, m := range p.RoleMap {
 		w.RoleMap = append(w.RoleMap, wireRoleMapping(m))
+	}
+	for _, r := range p.Require {
+		w.Require = append(w.Require, wireClaimValue(r))
 	}
 	if p.Disabled {
 		w.Status = serviceDisabled
@@ -60,6 +70,9 @@ func (w *wireProvider) provider() (token.Provider, error) {
 	}
 	for _, m := range w.RoleMap {
 		p.RoleMap = append(p.RoleMap, token.RoleMapping(m))
+	}
+	for _, r := range w.Require {
+		p.Require = append(p.Require, token.ClaimValue(r))
 	}
 	return p, nil
 }

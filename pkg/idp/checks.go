@@ -42,6 +42,7 @@ var checks = []check{
 	{"audience", (*inspection).audience},
 	{"times", (*inspection).times},
 	{"kind", (*inspection).kind},
+	{"required", (*inspection).required},
 	{"identity", (*inspection).identity},
 	{"roles", (*inspection).roles},
 	{"signature", (*inspection).signature},
@@ -180,6 +181,29 @@ func (in *inspection) forItsClient() error {
 		if client, ok := in.jwt.claims.text(name); ok && client == aud[0] {
 			return refused("it is an ID token: its audience is its own client (%s)", name)
 		}
+	}
+	return nil
+}
+
+// required compares the claims that the provider's JWTs must have, exactly. Those
+// that serve everybody, as GitHub does, put what anybody likes into aud and what
+// they are told into sub: whose JWT it is stands in other claims.
+func (in *inspection) required(context.Context) error {
+	if len(in.provider.Require) == 0 {
+		in.say("no claim is required of it")
+		return nil
+	}
+	for _, name := range in.provider.Required() {
+		has, ok := in.jwt.claims.texts(name)
+		if !ok {
+			return refused("its claim %q, which is required, is missing, or neither a text nor an array of texts", name)
+		}
+		wanted := in.provider.Demanded(name)
+		i := slices.IndexFunc(has, func(s string) bool { return slices.Contains(wanted, s) })
+		if i < 0 {
+			return refused("its claim %q is %.200q, which is not what is required, %.500q", name, has, wanted)
+		}
+		in.say("its claim %s is %q, as is required", name, has[i])
 	}
 	return nil
 }

@@ -36,12 +36,12 @@ func TestExplain(t *testing.T) {
 		want string
 		err  error
 	}{
-		{s, i.good(t), "+form +issuer +algorithm +audience +times +kind +identity +roles +signature", nil},
-		{s, i.sign(t, nil, object{"aud": "x", "sub": "", "nonce": "n"}), "+form +issuer +algorithm -audience +times -kind -identity +roles +signature", token.ErrRefused},
-		{s, i.sign(t, object{"kid": "k2"}, object{"exp": 1}), "+form +issuer +algorithm +audience -times +kind +identity +roles -signature", token.ErrRefused},
+		{s, i.good(t), "+form +issuer +algorithm +audience +times +kind +required +identity +roles +signature", nil},
+		{s, i.sign(t, nil, object{"aud": "x", "sub": "", "nonce": "n"}), "+form +issuer +algorithm -audience +times -kind +required -identity +roles +signature", token.ErrRefused},
+		{s, i.sign(t, object{"kid": "k2"}, object{"exp": 1}), "+form +issuer +algorithm +audience -times +kind +required +identity +roles -signature", token.ErrRefused},
 		{s, i.sign(t, nil, object{"iss": "x"}), "+form -issuer", token.ErrRefused},
 		{s, "x", "-form", token.ErrMalformed},
-		{disabled, i.good(t), "+form -issuer +algorithm +audience +times +kind +identity +roles +signature", token.ErrRefused},
+		{disabled, i.good(t), "+form -issuer +algorithm +audience +times +kind +required +identity +roles +signature", token.ErrRefused},
 	} {
 		findings, err := c.set.Explain(t.Context(), c.jwt)
 		if got := checked(findings); got != c.want || !errors.Is(err, c.err) {
@@ -52,7 +52,16 @@ func TestExplain(t *testing.T) {
 			t.Errorf("it was judged %v, and explained %v", judged, err)
 		}
 	}
-	findings, _ := s.Explain(t.Context(), i.sign(t, nil, object{"groups": []string{"ops", "dev"}}))
+	strict := i.set(t, func(p *token.Provider) { p.Require = []token.ClaimValue{{Claim: "owner", Value: "7"}} })
+	findings, err := strict.Explain(t.Context(), i.good(t))
+	if got, want := checked(findings), "+form +issuer +algorithm +audience +times +kind -required +identity +roles +signature"; got != want || !errors.Is(err, token.ErrRefused) {
+		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+	findings, _ = strict.Explain(t.Context(), i.sign(t, nil, object{"owner": []string{"8", "7"}}))
+	if got, want := findings[6].Text, `its claim owner is "7", as is required`; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	findings, _ = s.Explain(t.Context(), i.sign(t, nil, object{"groups": []string{"ops", "dev"}}))
 	var texts []string
 	for _, f := range findings {
 		texts = append(texts, f.Text)

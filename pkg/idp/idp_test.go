@@ -277,6 +277,47 @@ func TestJudgeClaim(t *testing.T) {
 	refuses(t, s, i.sign(t, nil, object{"Email": "a@example.org"}), "its claim \"email\"")
 }
 
+// All claims that are required must be there, each with one of its values, and
+// nothing else will do.
+func TestJudgeRequired(t *testing.T) {
+	i := newIssuer(t)
+	s := i.set(t, func(p *token.Provider) {
+		p.Require = []token.ClaimValue{{Claim: "owner", Value: "7"}, {Claim: "ref", Value: "main"}, {Claim: "owner", Value: "9"}}
+	})
+	for _, claims := range []object{
+		{"owner": "7", "ref": "main"}, {"owner": "9", "ref": "main"}, {"owner": []string{"1", "9"}, "ref": []string{"main"}},
+	} {
+		accepted(t, s, i.sign(t, nil, claims))
+	}
+	const missing = "is missing, or neither a text nor"
+	for _, c := range []struct {
+		claims object
+		why    string
+	}{
+		{nil, `its claim "owner", which is required, ` + missing},
+		{object{"owner": "7"}, `its claim "ref", which is required, ` + missing},
+		{object{"ref": "main"}, `its claim "owner", which is required, ` + missing},
+		{object{"owner": "8", "ref": "main"}, `its claim "owner" is ["8"], which is not what is required, ["7" "9"]`},
+		{object{"owner": "7", "ref": "main2"}, `its claim "ref" is ["main2"], which is not what is required, ["main"]`},
+		{object{"owner": "main", "ref": "7"}, `its claim "owner" is ["main"]`},
+		{object{"owner": "7", "ref": "Main"}, `its claim "ref" is`},
+		{object{"owner": "7", "ref": "*"}, `its claim "ref" is`},
+		{object{"owner": "7", "Ref": "main"}, missing},
+		{object{"owner": "7 9", "ref": "main"}, `its claim "owner" is`},
+		{object{"owner": "7 ", "ref": "main"}, `its claim "owner" is`},
+		{object{"owner": []string{}, "ref": "main"}, `its claim "owner" is`},
+		{object{"owner": 7, "ref": "main"}, missing},
+		{object{"owner": []any{"7", 1}, "ref": "main"}, missing},
+		{object{"owner": object{"7": "7"}, "ref": "main"}, missing},
+		{object{"owner": json.RawMessage("null"), "ref": "main"}, missing},
+	} {
+		refuses(t, s, i.sign(t, nil, c.claims), c.why)
+	}
+	if n := i.fetched(); n != 1 {
+		t.Errorf("the keys were fetched %d times, though nothing was accepted without what is required", n)
+	}
+}
+
 func TestReplace(t *testing.T) {
 	i, other := newIssuer(t), newIssuer(t)
 	s := New(Options{Now: i.clock.Now})

@@ -31,6 +31,7 @@ func Providers() Kind[token.Provider] {
 			{Header: "CLAIM", Text: func(p *provider) string { return p.Claim }, Wide: true},
 			{Header: "ROLE CLAIM", Text: func(p *provider) string { return p.RoleClaim }, Wide: true},
 			{Header: "ROLE MAP", Text: providerRoleMap, Wide: true},
+			{Header: "REQUIRED", Text: providerRequire, Wide: true},
 			{Header: "CLIENT ID", Text: func(p *provider) string { return p.ClientID }, Wide: true},
 			{Header: "ALGORITHMS", Text: func(p *provider) string { return strings.Join(algorithmTexts(p), " ") }, Wide: true},
 			{Header: "CERTIFICATES", Text: providerCertificates, Wide: true},
@@ -59,6 +60,10 @@ func providerFields(f *Fields, p *token.Provider) {
 	f.Objects("role_map", len(p.RoleMap), func(f *Fields, i int) {
 		f.Text("from", p.RoleMap[i].From)
 		f.Text("role", string(p.RoleMap[i].Role))
+	})
+	f.Objects("require", len(p.Require), func(f *Fields, i int) {
+		f.Text("claim", p.Require[i].Claim)
+		f.Text("value", p.Require[i].Value)
 	})
 	f.Bool("unlinked", p.Unlinked)
 	f.Text("client_id", p.ClientID)
@@ -91,6 +96,14 @@ func providerRoleMap(p *token.Provider) string {
 	texts := make([]string, len(p.RoleMap))
 	for i, m := range p.RoleMap {
 		texts[i] = fmt.Sprintf("%q=%s", m.From, m.Role)
+	}
+	return strings.Join(texts, " ")
+}
+
+func providerRequire(p *token.Provider) string {
+	texts := make([]string, len(p.Require))
+	for i, r := range p.Require {
+		texts[i] = fmt.Sprintf("%q=%q", r.Claim, r.Value)
 	}
 	return strings.Join(texts, " ")
 }

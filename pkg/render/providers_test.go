@@ -37,6 +37,7 @@ func fullProvider(t *testing.T) token.Provider {
 	p := token.NewProvider("corp")
 	p.Issuer, p.Audiences, p.Certificates = "https://id.example.org", []string{"a", "b"}, [][]byte{certificate(t), []byte("junk")}
 	p.RoleClaim, p.RoleMap = "groups", []token.RoleMapping{{From: "cn=x,ou=y", Role: "deploy"}, {From: "\u202edd", Role: token.Admin}}
+	p.Require = []token.ClaimValue{{Claim: "owner_id", Value: "7"}, {Claim: "ref", Value: "a=\u202eb"}}
 	p.Disabled, p.Unlinked, p.ClientID, p.CreatedAt, p.CreatedBy = true, true, "cli", now, root
 	return p
 }
@@ -47,12 +48,12 @@ func TestProviderInJSON(t *testing.T) {
 	o := render.Options{Format: render.JSON}
 	want := `{"name":"corp","status":"disabled","issuer":"https://id.example.org","audiences":["a","b"],"jwks_url":null,"certificates":["` + der + `","anVuaw=="],` +
 		`"algorithms":["RS256","PS256","ES256","EdDSA"],"claim":"sub","role_claim":"groups","role_map":[{"from":"cn=x,ou=y","role":"deploy"},{"from":"\u202edd","role":"tokenctl:admin"}],` +
-		`"unlinked":true,"client_id":"cli","leeway":"1m","created_at":"2026-11-22T07:00:00Z","created_by":"local/root"}` + "\n"
+		`"require":[{"claim":"owner_id","value":"7"},{"claim":"ref","value":"a=\u202eb"}],"unlinked":true,"client_id":"cli","leeway":"1m","created_at":"2026-11-22T07:00:00Z","created_by":"local/root"}` + "\n"
 	if diff := cmp.Diff(want, one(t, o, render.Providers(), p)); diff != "" {
 		t.Error(diff)
 	}
 	want = `{"name":"x","status":"enabled","issuer":null,"audiences":[],"jwks_url":null,"certificates":[],"algorithms":["RS256","PS256","ES256","EdDSA"],` +
-		`"claim":"sub","role_claim":null,"role_map":[],"unlinked":false,"client_id":null,"leeway":"1m","created_at":null,"created_by":null}` + "\n"
+		`"claim":"sub","role_claim":null,"role_map":[],"require":[],"unlinked":false,"client_id":null,"leeway":"1m","created_at":null,"created_by":null}` + "\n"
 	if diff := cmp.Diff(want, one(t, o, render.Providers(), token.NewProvider("x"))); diff != "" {
 		t.Error(diff)
 	}
@@ -63,7 +64,7 @@ func TestProviderForPeople(t *testing.T) {
 	p := fullProvider(t)
 	lines := one(t, render.Options{}, render.Providers(), p)
 	for _, want := range []string{
-		"Keys:         2 certificates\n", `Role map:     "cn=x,ou=y"=deploy "\u202edd"=tokenctl:admin` + "\n",
+		"Keys:         2 certificates\n", `Role map:     "cn=x,ou=y"=deploy "\u202edd"=tokenctl:admin` + "\n", `Required:     "owner_id"="7" "ref"="a=\u202eb"` + "\n",
 		fmt.Sprintf("Certificates: CN=corp (sha256 %x); unreadable (sha256 %x)\n", sha256.Sum256(p.Certificates[0]), sha256.Sum256([]byte("junk"))),
 	} {
 		if !strings.Contains(lines, want) {

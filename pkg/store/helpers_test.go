@@ -271,10 +271,13 @@ var someProvider = rapid.Custom(func(t *rapid.T) token.Provider {
 	mapping := rapid.Custom(func(t *rapid.T) token.RoleMapping {
 		return token.RoleMapping{From: someText.Draw(t, "from"), Role: token.Role(someText.Draw(t, "role"))}
 	})
+	required := rapid.Custom(func(t *rapid.T) token.ClaimValue {
+		return token.ClaimValue{Claim: someText.Draw(t, "claim"), Value: someText.Draw(t, "value")}
+	})
 	return token.Provider{
 		Name: text("name"), Issuer: text("issuer"), Audiences: few(someText).Draw(t, "audiences"), JWKSURL: text("url"),
 		Certificates: few(rapid.SliceOfN(rapid.Byte(), 1, 9)).Draw(t, "certificates"), Algorithms: few(algorithm).Draw(t, "algorithms"),
-		Claim: text("claim"), RoleClaim: text("role claim"), RoleMap: few(mapping).Draw(t, "map"), Unlinked: rapid.Bool().Draw(t, "unlinked"),
+		Claim: text("claim"), RoleClaim: text("role claim"), RoleMap: few(mapping).Draw(t, "map"), Require: few(required).Draw(t, "require"), Unlinked: rapid.Bool().Draw(t, "unlinked"),
 		ClientID: text("client"), Leeway: someDuration.Draw(t, "leeway"), Disabled: rapid.Bool().Draw(t, "disabled"),
 		CreatedAt: someTime.Draw(t, "created"), CreatedBy: someOwner.Draw(t, "maker"), Revision: rapid.Uint64().Draw(t, "revision"),
 	}

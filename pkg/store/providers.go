@@ -42,6 +42,11 @@ var Providers = NewTable("provider", 1,
 		e.Time(p.CreatedAt)
 		e.Owner(p.CreatedBy)
 		e.Uint(p.Revision)
+		e.Uint(uint64(len(p.Require)))
+		for _, r := range p.Require {
+			e.String(r.Claim)
+			e.String(r.Value)
+		}
 	},
 	func(d *Decoder, p *token.Provider) {
 		p.Name = d.String()
@@ -68,6 +73,9 @@ var Providers = NewTable("provider", 1,
 		p.CreatedAt = d.Time()
 		p.CreatedBy = d.Owner()
 		p.Revision = d.Uint()
+		for range min(d.Uint(), maxListed) {
+			p.Require = append(p.Require, token.ClaimValue{Claim: d.String(), Value: d.String()})
+		}
 	})
 
 // An IdentityHolder says whose account an external identity stands for.

@@ -37,6 +37,9 @@ type Provider struct {
 	RoleClaim string
 	// RoleMap says which roles its values stand for. Other values stand for none.
 	RoleMap []RoleMapping
+	// Require are claims that its JWTs must have beside the audience. Where
+	// everybody gets JWTs, and for any audience, they alone say whose it is.
+	Require []ClaimValue
 	// Unlinked allows subjects that no account is linked to.
 	Unlinked bool
 
@@ -57,6 +60,10 @@ type RoleMapping struct {
 	From string // a value of the provider's RoleClaim
 	Role Role
 }
+
+// ClaimValue is a value of a claim that JWTs of a provider must have. Several of
+// one claim are alternatives; different claims must all be there.
+type ClaimValue struct{ Claim, Value string }
 
 // Verdict is what a JWT of a provider proves.
 type Verdict struct {
@@ -117,7 +124,7 @@ type LinkedIdentity struct {
 
 // Finding is what one check says of a JWT of a provider.
 type Finding struct {
-	Check string // form, issuer, algorithm, audience, times, kind, identity, roles, signature
+	Check string // form, issuer, algorithm, audience, times, kind, required, identity, roles, signature
 	OK    bool
 	Text  string // plain words, for who may know why
 }
@@ -131,6 +138,8 @@ const (
 	maxCertificateSize = 16 << 10
 	maxAudiences       = 20
 	maxMappings        = 100
+	maxRequired        = 20
+	maxClaimName       = 256
 )
 
 // providerAlgorithms are those of RFC 7518 §3.1 and RFC 8037 §3.1 that a public
@@ -169,7 +178,7 @@ func (p *Provider) Check() error {
 	if strings.EqualFold(p.Name, LocalRealm) {
 		return Errorf(ErrUsage, "a provider cannot have the name %s: it is the realm of our own accounts", LocalRealm)
 	}
-	for _, check := range []func() error{p.checkIssuer, p.checkKeys, p.checkClaims, p.checkRoleMap} {
+	for _, check := range []func() error{p.checkIssuer, p.checkKeys, p.checkClaims, p.checkRequire, p.checkRoleMap} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -242,7 +251,7 @@ var notAnIdentity = []string{"iss", "aud", "exp", "nbf", "iat", "jti"}
 
 func (p *Provider) checkClaims() error {
 	for _, c := range []string{p.Claim, p.RoleClaim} {
-		if len(c) > 256 || !plainText(c) || slices.Contains(notAnIdentity, c) {
+		if len(c) > maxClaimName || !plainText(c) || slices.Contains(notAnIdentity, c) {
 			return p.usage("%q cannot be the claim for identity or roles", c)
 		}
 	}
@@ -250,6 +259,49 @@ func (p *Provider) checkClaims() error {
 		return p.usage("no claim says who it is").WithHint("mostly it is sub")
 	}
 	return nil
+}
+
+// checkRequire refuses claims that every good JWT has a value of, and those with
+// values that nobody can know before.
+func (p *Provider) checkRequire() error {
+	if len(p.Require) > maxRequired {
+		return p.usage("there are %d required claims, more than %d", len(p.Require), maxRequired)
+	}
+	for i, r := range p.Require {
+		switch {
+		case slices.Contains(notAnIdentity, r.Claim):
+			return p.usage("the claim %q is checked anyway and cannot be required", r.Claim).
+				WithHint("name a claim that says whose JWT it is, such as repository_owner_id")
+		case r.Claim == "" || len(r.Claim) > maxClaimName || !plainText(r.Claim):
+			return p.usage("the required claim %q is empty, over %d bytes or holds invisible characters", r.Claim, maxClaimName)
+		case r.Value == "" || len(r.Value) > maxText || !plainText(r.Value):
+			return p.usage("the value %q of the required claim %q is empty, over %d bytes or holds invisible characters", r.Value, r.Claim, maxText)
+		case slices.Contains(p.Require[:i], r):
+			return p.usage("the value %q of the required claim %q is there twice", r.Value, r.Claim)
+		}
+	}
+	return nil
+}
+
+// Required are the claims that its JWTs must have, each once, in the order in
+// which they were named.
+func (p *Provider) Required() (claims []string) {
+	for _, r := range p.Require {
+		if !slices.Contains(claims, r.Claim) {
+			claims = append(claims, r.Claim)
+		}
+	}
+	return claims
+}
+
+// Demanded are the values that a claim may have, of those that are required.
+func (p *Provider) Demanded(claim string) (values []string) {
+	for _, r := range p.Require {
+		if r.Claim == claim {
+			values = append(values, r.Value)
+		}
+	}
+	return values
 }
 
 func (p *Provider) checkRoleMap() error {

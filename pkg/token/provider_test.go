@@ -28,6 +28,9 @@ func TestProviderCheck(t *testing.T) {
 		"roles": func(p *Provider) {
 			p.RoleClaim, p.RoleMap = "groups", []RoleMapping{{"a", Admin}, {"a", Auditor}, {"b", Admin}}
 		},
+		"required": func(p *Provider) {
+			p.Require = []ClaimValue{{"ref", "a"}, {"ref", "b"}, {"sub", "a"}, {"a", "b=c"}}
+		},
 		"a client":  func(p *Provider) { p.ClientID = "cli" },
 		"no leeway": func(p *Provider) { p.Leeway = 0 },
 	}
@@ -73,6 +76,13 @@ func TestProviderCheck(t *testing.T) {
 		"the role is empty":                func(p *Provider) { p.RoleClaim, p.RoleMap = "groups", []RoleMapping{{"a", ""}} },
 		"stands for the role":              func(p *Provider) { p.RoleClaim, p.RoleMap = "g", []RoleMapping{{"a", Admin}, {"a", Admin}} },
 		"more than 100":                    func(p *Provider) { p.RoleClaim, p.RoleMap = "g", make([]RoleMapping, 101) },
+		"21 required claims":               func(p *Provider) { p.Require = make([]ClaimValue, 21) },
+		"the required claim \"\" is":       func(p *Provider) { p.Require = []ClaimValue{{"", "a"}} },
+		"\"a\\u200b\" is empty":            func(p *Provider) { p.Require = []ClaimValue{{"a\u200b", "a"}} },
+		"\"aud\" is checked anyway":        func(p *Provider) { p.Require = []ClaimValue{{"aud", "a"}} },
+		"the value \"\" of the required":   func(p *Provider) { p.Require = []ClaimValue{{"a", ""}} },
+		"the value \"\\x00\" of the":       func(p *Provider) { p.Require = []ClaimValue{{"a", "\x00"}} },
+		"claim \"a\" is there twice":       func(p *Provider) { p.Require = []ClaimValue{{"a", "b"}, {"a", "b"}} },
 		"leeway 6m is not between 0s and":  func(p *Provider) { p.Leeway = 6 * time.Minute },
 		"is not between 0s and 5m":         func(p *Provider) { p.Leeway = -time.Second },
 	}
@@ -81,6 +91,23 @@ func TestProviderCheck(t *testing.T) {
 		change(&p)
 		if err := p.Check(); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), why) {
 			t.Errorf("%v, want a token.ErrUsage with %s", err, why)
+		}
+	}
+}
+
+// Several values of one claim are alternatives, wherever they stand.
+func TestProviderRequired(t *testing.T) {
+	p := corp()
+	if got := p.Required(); got != nil {
+		t.Errorf("%q of one that requires nothing", got)
+	}
+	p.Require = []ClaimValue{{"ref", "a"}, {"owner", "7"}, {"ref", "b"}}
+	if diff := cmp.Diff([]string{"ref", "owner"}, p.Required()); diff != "" {
+		t.Error(diff)
+	}
+	for claim, want := range map[string][]string{"ref": {"a", "b"}, "owner": {"7"}, "REF": nil} {
+		if diff := cmp.Diff(want, p.Demanded(claim)); diff != "" {
+			t.Errorf("%s: %s", claim, diff)
 		}
 	}
 }

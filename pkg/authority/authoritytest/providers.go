@@ -99,6 +99,7 @@ func providerLife(w *world) {
 	i := w.issuer("https://login.example.org")
 	p := i.Provider("corp")
 	p.RoleClaim, p.RoleMap, p.ClientID = "groups", []token.RoleMapping{{From: "a=b", Role: "reader"}}, "cli"
+	p.Require = []token.ClaimValue{{Claim: "owner", Value: "7"}, {Claim: "owner", Value: "a=b"}}
 	got, err := w.root.AddProvider(background, p)
 	w.must(err)
 	p.CreatedAt, p.CreatedBy, p.Revision = w.second(), local("root"), 1
