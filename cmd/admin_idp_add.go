@@ -32,6 +32,7 @@ with --unlinked any other is NAME/SUBJECT, an owner of its own. Roles come from
 An issuer that serves everybody, as those of GitHub and gitlab.com do, gives
 everybody JWTs for any audience. There --require CLAIM=VALUE says whose are
 accepted: each claim named must have one of the values named for it, exactly.
+Without it --unlinked would make everybody there an owner here.
 
 --from-jwt reads these settings from a sample JWT, in a file or, with -, from
 standard input or typed unseen. It shows what the JWT says of itself, nothing of

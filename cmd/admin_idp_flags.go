@@ -36,7 +36,7 @@ func (f *providerFlags) bind(a *app, c *cobra.Command) {
 	c.Flags().StringVar(&f.roleClaim, "role-claim", "", "the claim that --role-map reads")
 	c.Flags().StringArrayVar(&f.roleMap, "role-map", nil, "VALUE=ROLE: the role that a value of the role claim stands for; may be repeated")
 	c.Flags().StringArrayVar(&f.require, "require", nil, "CLAIM=VALUE: what JWTs must have; may be repeated")
-	c.Flags().BoolVar(&f.unlinked, "unlinked", false, "accept subjects that no account is linked to, as NAME/SUBJECT")
+	c.Flags().BoolVar(&f.unlinked, "unlinked", false, "accept subjects that no account is linked to, as NAME/SUBJECT; never without --require for an issuer that serves everybody")
 	c.Flags().StringVar(&f.clientID, "client-id", "", "as which client people log in there, a public one")
 	c.Flags().StringVar(&f.leeway, "leeway", "", "how far its clock and ours may differ (default 1m, at most 5m)")
 	c.Flags().BoolVar(&f.disabled, "disabled", false, "refuse its JWTs")
