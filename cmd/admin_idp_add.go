@@ -36,8 +36,9 @@ Without it --unlinked would make everybody there an owner here.
 
 --from-jwt reads these settings from a sample JWT, in a file or, with -, from
 standard input or typed unseen. It shows what the JWT says of itself, nothing of
-which is proved, and asks; flags come before what it says. Without NAME the
-provider is named by the host of its issuer.
+which is proved, and asks; flags come before what it says. Of several audiences
+--audience has to name the right one. Without NAME the provider is named by the
+host of its issuer.
 
 A provider whose keys are found by the issuer is then asked about itself, from
 this machine, also if the tokens are at a server. What it does not answer is a
@@ -90,6 +91,9 @@ func newProvider(c *cobra.Command, a *app, f *providerFlags, file, name string) 
 	if err := f.apply(c, &p); err != nil {
 		return p, err
 	}
+	if len(sample.Provider.Audiences) > 1 && !c.Flags().Changed("audience") {
+		return p, ambiguousAudience(sample.Provider.Audiences)
+	}
 	if p.Name = name; name == "" {
 		p.Name = idp.NameFor(p.Issuer)
 	}
@@ -103,6 +107,18 @@ func newProvider(c *cobra.Command, a *app, f *providerFlags, file, name string) 
 		return p, err
 	}
 	return p, a.confirm(fmt.Sprintf("add the identity provider %s, whose JWTs say that they are from %s?", p.Name, p.Issuer))
+}
+
+// ambiguousAudience has a person choose: one of several audiences may be that of
+// every client of the provider, as Keycloak's account is, and with it JWTs for all
+// of them would be accepted.
+func ambiguousAudience(audiences []string) error {
+	names := make([]string, len(audiences))
+	for i, audience := range audiences {
+		names[i] = shortened(fmt.Sprintf("%q", audience))
+	}
+	return token.Errorf(token.ErrUsage, "the sample has several audiences, and some may be in every JWT of the provider: %s", strings.Join(names, ", ")).
+		WithHint("name with --audience the one that stands for tokenctl alone")
 }
 
 func readSample(ctx context.Context, a *app, file string) (s idp.Sample, err error) {
