@@ -35,7 +35,8 @@ a directory is realm/name.
 With --idp you log in at an identity provider that the server knows: with the
 browser of this machine where there is one in front of you, else by a code that
 you type in on another device. What the provider gives makes the user token, and
-is kept nowhere.
+is kept nowhere. Where you log in, and for what, is said first: the server names
+both.
 
 Without a context for the server one is added, named after its host.`,
 		Example: `  tokenctl login --server https://tokens.example.org --user corp/alice

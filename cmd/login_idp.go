@@ -53,6 +53,9 @@ func (l *providerLogin) login(ctx context.Context, a *app, t target) (secret.Sec
 		return secret.Secret{}, err
 	}
 	client := idp.Client{Issuer: p.Issuer, ClientID: p.ClientID, Audience: p.Audiences[0]}
+	// All of it is what the server says: one that is not to be trusted could have
+	// somebody log in elsewhere, or for another's audience.
+	a.complain("logging in at %s, for %s, with the client %s, to be used at %s", client.Issuer, client.Audience, client.ClientID, t.server)
 	if l.browser || !l.device && a.interactive() && terminal.HasDesktop(a.env) {
 		return client.BrowserLogin(ctx, func(url string) error {
 			a.complain("open this page to log in: %s", url)

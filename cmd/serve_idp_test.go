@@ -175,7 +175,11 @@ func TestServeLoginAtProvider(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t, oidc.Options{}, nil)
 	r := f.login(somebody("alice"), "--device")
-	f.ends(r, 0, "the code, there and here: ", " as corp/alice, with token ", "the context is 127.0.0.1")
+	where := "logging in at " + f.op.Issuer + ", for " + oidc.Audience + ", with the client " + oidc.Public + ", to be used at http://" + f.s.main + "\n"
+	f.ends(r, 0, where, "the code, there and here: ", " as corp/alice, with token ", "the context is 127.0.0.1")
+	if strings.Index(r.err, where) > strings.Index(r.err, "open this page") {
+		t.Errorf("what it is for is said too late: %s", r.err)
+	}
 	if r.out != "" {
 		t.Errorf("stdout holds %q", r.out)
 	}
@@ -274,6 +278,24 @@ func TestServeLoginAtProviderFails(t *testing.T) {
 		t.Error("a context is left")
 	}
 	f.s.stop()
+}
+
+// Where somebody logs in is what the server says, which may say anything.
+func TestLoginSaysWhere(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	hostile := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(object{"providers": []object{{
+			"name": "corp", "issuer": "http://127.0.0.1:1/\x1b[2J", "client_id": "c\u202eli", "audience": "https://bank.example.org\ntokenctl: fine",
+		}}})
+	}))
+	defer hostile.Close()
+	r := m.run("", "login", "--server", hostile.URL, "--idp", "corp", "--device")
+	m.ends(r, 2, "tokenctl: logging in at http://127.0.0.1:1/[2J, for https://bank.example.org tokenctl: fine, with the client cli, to be used at "+hostile.URL+"\n")
+	if strings.ContainsAny(r.err, "\x1b\u202e") {
+		t.Errorf("%v", r)
+	}
 }
 
 // verify shows a credential at /verify or below.

@@ -56,7 +56,7 @@ func (c Client) begin(ctx context.Context) (*session, error) {
 	s := &session{Client: c, fetch: newFetcher(c.Options)}
 	var err error
 	if s.metadata, err = s.fetch.discover(ctx, c.Issuer); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("log-in is not possible: %w", err)
 	}
 	p := token.Provider{Issuer: c.Issuer, JWKSURL: s.metadata.JWKSURL}
 	for _, name := range s.metadata.Algorithms {
