@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -23,8 +24,10 @@ func newExecCommand(a *app) *cobra.Command {
 		Short: "Run a command with a fresh access token",
 		Long: `Exchange a refresh token that "tokenctl generate refresh NAME --save" has kept
 on this machine, and run a command with the access token in the environment, as
-TOKENCTL_ACCESS_TOKEN. The command gets no other credential, and takes the place
-of this process: its exit code is the answer.`,
+TOKENCTL_ACCESS_TOKEN. TOKENCTL_TOKEN and TOKENCTL_ID_TOKEN are taken out of it.
+Everything else stays, also what a CI system has put there for its jobs, such as
+ACTIONS_ID_TOKEN_REQUEST_TOKEN. The command takes the place of this process: its
+exit code is the answer.`,
 		Example: `  tokenctl exec ci-deploy -- sh -c 'curl -H "Authorization: Bearer $TOKENCTL_ACCESS_TOKEN" https://api.example.org/'`,
 		Args: func(c *cobra.Command, args []string) error {
 			if at := c.ArgsLenAtDash(); at != 1 || len(args) < 2 {
@@ -52,14 +55,8 @@ of this process: its exit code is the answer.`,
 			if err != nil {
 				return err
 			}
-			env := []string{accessVariable + "=" + access.Text.Reveal()}
-			for _, pair := range os.Environ() { // the credential for a server is out of it since the start
-				if !strings.HasPrefix(pair, accessVariable+"=") {
-					env = append(env, pair)
-				}
-			}
 			a.close()
-			return become(path, args[1:], env)
+			return become(path, args[1:], withAccessToken(os.Environ(), access.Text))
 		},
 	}
 	client.bind(c)
@@ -67,4 +64,17 @@ of this process: its exit code is the answer.`,
 	c.Flags().StringVar(&resource, "resource", "", "the audience that is expected (RFC 8707)")
 	c.RegisterFlagCompletionFunc("role", a.completeRoles)
 	return c
+}
+
+// withAccessToken is an environment with the access token, and without what
+// another could be had for. The credential for a server (tokenVariable) is out of
+// ours since the start.
+func withAccessToken(environ []string, access secret.Secret) []string {
+	env := []string{accessVariable + "=" + access.Reveal()}
+	for _, pair := range environ {
+		if name, _, _ := strings.Cut(pair, "="); name != accessVariable && name != gitlabToken {
+			env = append(env, pair)
+		}
+	}
+	return env
 }
