@@ -150,7 +150,7 @@ func realmTaken(name string) error {
 }
 
 // errRejudge: the provider is no longer as it was when it judged.
-var errRejudge = token.Errorf(token.ErrCannotTell, "the identity provider has changed meanwhile")
+var errRejudge = token.Errorf(token.ErrCannotTell, "the identity provider has changed meanwhile").WithHint("try again")
 
 // stillJudged sees to it that a provider is as it was when it judged: while keys
 // were fetched somebody may have disabled or narrowed it.
@@ -164,7 +164,7 @@ func stillJudged(r store.Reader, said *token.Verdict) error {
 	case p.Disabled:
 		return &Refusal{Reason: ProviderOff}
 	case p.Revision != said.Revision:
-		return errRejudge.WithHint("try again")
+		return errRejudge
 	}
 	return nil
 }
@@ -224,7 +224,7 @@ func (l *Local) judgeJWT(ctx context.Context, jwt string) (said token.Verdict, e
 			return said, nil
 		}
 	}
-	return said, errRejudge.WithHint("try again")
+	return said, errRejudge
 }
 
 // federatedRoles are the roles of an account whose provider has just said which
