@@ -100,8 +100,10 @@ away, as it does with --jwks-url, --role-claim and --client-id. What --require
 names counts for JWTs that come from now on.
 
 With --disabled its JWTs, and the access tokens that came of them, are refused
-at once; --disabled=false accepts them again. If its issuer or its keys change,
-it is asked about itself as by tokenctl admin idp add.`,
+at once; --disabled=false accepts them again. Tokens that somebody has made after
+a log-in with it stay: tokenctl revoke --all-owners --realm NAME ends those of its
+own owners. If its issuer or its keys change, it is asked about itself as by
+tokenctl admin idp add.`,
 		Example: `  tokenctl admin idp set corp --audience tokenctl --audience tokenctl-ci
   tokenctl admin idp set corp --certificate new.pem --certificate old.pem
   tokenctl admin idp set corp --disabled`,
@@ -122,6 +124,9 @@ it is asked about itself as by tokenctl admin idp add.`,
 				return s.SetProvider(c.Context(), p)
 			}, "changed")
 			changed := c.Flags().Changed
+			if err == nil && changed("disabled") && p.Disabled {
+				a.say("tokens made after log-ins with it stay; to end those of its own owners: tokenctl revoke --all-owners --realm %s", p.Name)
+			}
 			if err == nil && (changed("issuer") || changed("jwks-url") || changed("certificate")) {
 				f.ask(c.Context(), a, &p)
 			}
