@@ -96,6 +96,10 @@ func TestClientAuthentication(t *testing.T) {
 		"a user where a client belongs":         {s.of("alice"), nil, 401, notAccepted},
 		"a user where a client belongs, a form": {"", []string{"client_id", s.users["alice"].Token.ID.String(), "client_secret", s.users["alice"].Secret.Reveal()}, 401, notAccepted},
 	}
+	// The log has room for some refusals in a second: these are to be among them.
+	for _, what := range []string{"a wrong secret, basic", "a public client by basic", "an unknown client"} {
+		s.post("/oauth2/token", refusals[what].authorization, append(slices.Clone(refusals[what].fields), "grant_type", "refresh_token", "refresh_token", "x")...)
+	}
 	refuse := func(path string, fields ...string) {
 		t.Helper()
 		for what, c := range refusals {
