@@ -81,28 +81,36 @@ func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret, 
 }
 
 // Saved returns the refresh token of a name, and where it lies; token.ErrNotFound
-// if there is none.
+// if there is none. One that is gone may have been replaced since the list was
+// read: then the list says another.
 func (w *Wallet) Saved(ctx context.Context, place, name string) (secret.Secret, Ref, error) {
-	for was := Ref(""); ; {
-		var all saved
-		if err := w.saved.read(&all); err != nil {
+	for before := Ref(""); ; {
+		at, err := w.savedAt(place, name)
+		if err != nil {
 			return secret.Secret{}, "", err
 		}
-		i := all.find(place, name)
-		if i < 0 {
-			return secret.Secret{}, "", errNotSaved(place, name)
-		}
-		at := all.List[i].Token
 		s, err := w.vault.get(ctx, at)
-		if errors.Is(err, errGone) && at != was { // another process may have put one in its place
-			was = at
-			continue
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			return s, at, nil
+		case !errors.Is(err, errGone) || at == before:
 			return s, at, token.Errorf(token.ErrCannotTell, "the saved refresh token %q: %w", name, err)
 		}
-		return s, at, nil
+		before = at
 	}
+}
+
+// savedAt is where the refresh token of a name lies.
+func (w *Wallet) savedAt(place, name string) (Ref, error) {
+	var all saved
+	if err := w.saved.read(&all); err != nil {
+		return "", err
+	}
+	i := all.find(place, name)
+	if i < 0 {
+		return "", errNotSaved(place, name)
+	}
+	return all.List[i].Token, nil
 }
 
 // SavedNames are the names of the refresh tokens that are kept of a place.

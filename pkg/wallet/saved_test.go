@@ -2,6 +2,7 @@ package wallet_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,4 +49,35 @@ func TestWalletSaved(t *testing.T) {
 	if err := w.Save(t.Context(), here, "no name", secret.FromText("x"), ""); !errors.Is(err, token.ErrUsage) {
 		t.Errorf("a name that is none: %v", err)
 	}
+}
+
+// Who reads while another process replaces a refresh token, again and again, has
+// the one or the other.
+func TestSavedWhileReplaced(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	const here = "bolt:///here.db"
+	save := func() {
+		must(t, open(t, folder, nil).Save(t.Context(), here, "ci", secret.FromText("good"), ""))
+	}
+	save()
+	var reader sync.WaitGroup
+	done := make(chan bool)
+	reader.Go(func() {
+		for w := open(t, folder, nil); ; {
+			if s, _, err := w.Saved(t.Context(), here, "ci"); err != nil || s.Reveal() != "good" {
+				t.Errorf("it is %q, %v", s.Reveal(), err)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	for range 100 {
+		save()
+	}
+	close(done)
+	reader.Wait()
 }
