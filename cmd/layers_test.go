@@ -46,7 +46,7 @@ var layers = []layer{
 	{name: "httpapi", ours: "secret token audit authority orphans", outside: "golang.org/x/time"},
 	{name: "metrics", ours: "token", outside: "github.com/prometheus/client_golang"},
 
-	{name: "wallet", ours: "token secret", outside: "github.com/zalando/go-keyring go.yaml.in/yaml/v3"},
+	{name: "wallet", ours: "token secret", outside: "github.com/zalando/go-keyring go.yaml.in/yaml/v3 golang.org/x/sys"},
 	{name: "terminal", outside: "golang.org/x/term golang.org/x/sys github.com/atotto/clipboard github.com/aymanbagabas/go-osc52/v2 charm.land/lipgloss/v2 github.com/charmbracelet/colorprofile"},
 	{name: "render", ours: "secret token authority terminal", outside: "charm.land/lipgloss/v2 go.yaml.in/yaml/v3 github.com/itchyny/gojq"},
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -19,6 +20,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/wallet"
 )
 
 // connects makes a connection that rotates, with a retry window.
@@ -215,6 +218,19 @@ func refreshToken(t testing.TB, path string) string {
 	return strings.TrimSpace(string(text))
 }
 
+// locksSaved keeps all others from changing what says which tokens are saved,
+// until the file is closed.
+func (m *machine) locksSaved() *os.File {
+	f, err := os.OpenFile(filepath.Join(m.home, ".config", "tokenctl", "saved.yaml.lock"), os.O_RDWR, 0)
+	if err == nil {
+		err = wallet.Lock(context.Background(), f)
+	}
+	if err != nil {
+		m.t.Error(err)
+	}
+	return f
+}
+
 // A process that is killed before it has the answer, or before it has saved what
 // is in it, loses nothing: the one that is saved gets the same answer again.
 func TestRotationKilled(t *testing.T) {
@@ -225,12 +241,14 @@ func TestRotationKilled(t *testing.T) {
 	victims, delivered := make(chan *os.Process, 1), make(chan bool, 1)
 	var mode atomic.Value
 	mode.Store("whole")
+	var lock *os.File
 	w := newWire(t, s.main, func(_ int, answer []byte) []byte {
 		switch mode.Load() {
 		case "kill":
 			(<-victims).Kill()
 			return nil
-		case "tell":
+		case "lock":
+			lock = m.locksSaved()
 			delivered <- true
 		}
 		return answer
@@ -266,17 +284,13 @@ func TestRotationKilled(t *testing.T) {
 	heals()
 
 	// It waits for whoever else changes the file, until it is killed.
-	mode.Store("tell")
-	lock := filepath.Join(m.home, ".config", "tokenctl", "saved.yaml.new")
-	put(t, lock, nil)
+	mode.Store("lock")
 	c = start()
 	<-delivered
 	time.Sleep(500 * time.Millisecond)
 	c.Process.Kill()
 	ended(c)
-	if err := os.Remove(lock); err != nil {
-		t.Fatal(err)
-	}
+	lock.Close()
 	heals()
 
 	if got := m.must("", "list", "--all", "--name", "turning", "--jq", ".[].status"); got != "active" {
@@ -286,6 +300,41 @@ func TestRotationKilled(t *testing.T) {
 		t.Errorf("there were %d rotations, not %d", got, rotations)
 	}
 	s.stop()
+}
+
+// The same at any moment, again and again: none of the dead keeps the next one
+// waiting, and each finds a refresh token that is good.
+func TestRotationKilledAnyMoment(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, patient)
+	m.connects("turning", "10m")
+	m.must("", "generate", "refresh", "kept", "--connection", "turning", "--save")
+	begin := time.Now()
+	m.must("", "exchange", "kept")
+	whole, killed := time.Since(begin), 0
+	for range 40 {
+		c := m.command(context.Background(), "exchange", "kept")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(rand.N(whole), func() { c.Process.Kill() })
+		if c.Wait(); c.ProcessState.ExitCode() == -1 {
+			killed++
+		}
+	}
+	if killed == 0 {
+		t.Error("none was killed")
+	}
+	before := m.rotations()
+	for range 2 { // the first may get what a dead one has left unsaved
+		m.ends(m.run("", "exchange", "kept"), 0)
+	}
+	if got := m.rotations(); got <= before {
+		t.Errorf("the one that is saved is an old one: %d rotations, then %d", before, got)
+	}
+	if got := m.must("", "list", "--all", "--name", "kept", "--jq", ".[].status"); got != "active" {
+		t.Errorf("the refresh tokens are %q", got)
+	}
 }
 
 // Processes that exchange one saved refresh token at once leave the newest one.

@@ -87,25 +87,39 @@ var lineNumber = regexp.MustCompile(`line [0-9]+`)
 // change reads the file into c, lets fn change that, and replaces the file.
 // Whatever others have written before stays; if fn fails, so does all else.
 func (d document) change(ctx context.Context, c content, fn func() error) error {
-	folder := filepath.Dir(d.path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return d.notWritten(err)
-	}
-	path, err := filepath.EvalSymlinks(d.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		path, err = d.path, nil
-	}
-	if err != nil {
-		return d.notWritten(err)
-	}
-	if err := guardFolder(filepath.Dir(path)); err != nil {
-		return err
-	}
-	lock, err := d.lock(ctx, path+".new")
+	u, err := d.begin(ctx, c, fn)
 	if err != nil {
 		return err
 	}
-	defer lock.release()
+	defer u.end()
+	if err := u.publish(); err != nil {
+		return d.notWritten(err)
+	}
+	if err := syncFolder(filepath.Dir(u.path)); err != nil {
+		return token.Errorf(token.ErrCannotTell, "%s is written, but may not outlast a crash: %w", d.path, err)
+	}
+	return nil
+}
+
+// begin prepares a change, which keeps other changes out until it ends.
+func (d document) begin(ctx context.Context, c content, fn func() error) (*update, error) {
+	path, err := d.real()
+	if err != nil {
+		return nil, err
+	}
+	lock, err := d.lock(ctx, path+".lock")
+	if err != nil {
+		return nil, err
+	}
+	u := &update{lock: lock, path: path}
+	if err := d.prepare(u, c, fn); err != nil {
+		u.end()
+		return nil, err
+	}
+	return u, nil
+}
+
+func (d document) prepare(u *update, c content, fn func() error) error {
 	if err := d.read(c); err != nil {
 		return err
 	}
@@ -118,13 +132,26 @@ func (d document) change(ctx context.Context, c content, fn func() error) error 
 	if err := errors.Join(out.Encode(c), out.Close()); err != nil {
 		return d.notWritten(err)
 	}
-	if err := lock.publish(text.Bytes(), path); err != nil {
+	if err := u.write(text.Bytes()); err != nil {
 		return d.notWritten(err)
 	}
-	if err := syncFolder(filepath.Dir(path)); err != nil {
-		return token.Errorf(token.ErrCannotTell, "%s is written, but may not outlast a crash: %w", d.path, err)
-	}
 	return nil
+}
+
+// real is where the file is, behind symbolic links, in a folder that is made if
+// need be.
+func (d document) real() (string, error) {
+	if err := os.MkdirAll(filepath.Dir(d.path), 0o700); err != nil {
+		return "", d.notWritten(err)
+	}
+	path, err := filepath.EvalSymlinks(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		path, err = d.path, nil
+	}
+	if err != nil {
+		return "", d.notWritten(err)
+	}
+	return path, guardFolder(filepath.Dir(path))
 }
 
 func (d document) notWritten(err error) error {
@@ -135,83 +162,105 @@ func (d document) notWritten(err error) error {
 // take some milliseconds each.
 const lockTimeout = 5 * time.Second
 
-// lock makes the file at path, which is the lock, or waits for whom it belongs to.
-func (d document) lock(ctx context.Context, path string) (*lock, error) {
-	for deadline := time.Now().Add(lockTimeout); ; {
-		l, err := newLock(path)
-		switch {
-		case err == nil:
-			return l, nil
-		case !errors.Is(err, fs.ErrExist):
-			return nil, d.notWritten(err)
-		case time.Now().After(deadline):
-			return nil, token.Errorf(token.ErrCannotTell, "%s is being changed: there is %s", d.path, path).
-				WithHint("if no tokenctl is at work, one was interrupted: remove %s", path)
+// lock locks the file at path, which is there for nothing else and stays, or
+// waits for whom the lock belongs to.
+func (d document) lock(ctx context.Context, path string) (*os.File, error) {
+	waiting, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	for {
+		f, err := openLock(path)
+		if err != nil {
+			return nil, d.notLocked(err)
 		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
+		err = Lock(waiting, f)
+		if err == nil && stillThere(f) {
+			return f, nil
+		}
+		f.Close()
+		switch {
+		case err == nil: // somebody has removed it: whoever comes now locks another
+		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case waiting.Err() != nil:
+			return nil, token.Errorf(token.ErrCannotTell, "%s is being changed: another process has locked %s", d.path, path).
+				WithHint("no lock outlives its process: see which tokenctl is at work, and try again when it has ended")
+		default:
+			return nil, token.Errorf(token.ErrCannotTell, "%s was not written: %s cannot be locked: %w", d.path, path, err).
+				WithHint("set XDG_CONFIG_HOME to a folder of a file system that knows locks")
 		}
 	}
 }
 
-// lock is a file of which only one can be at its path, and which becomes the
-// document, so that the lock is given up in the moment of the change.
-type lock struct {
-	file *os.File
-	path string
-	info os.FileInfo
-	done bool // it is the document now
+// notLocked is for a file to be locked that cannot be opened. One that others
+// can get at, who could lock it for ever, is refused with a hint of its own.
+func (d document) notLocked(err error) error {
+	var ours *token.Error
+	if errors.As(err, &ours) {
+		return err
+	}
+	return d.notWritten(err)
 }
 
-func newLock(path string) (*lock, error) {
+// stillThere reports whether an open file is what stands at its path.
+func stillThere(f *os.File) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(open, there)
+}
+
+// update is a change that is under way.
+type update struct {
+	lock *os.File
+	path string   // of the document
+	file *os.File // beside it, takes its place; nil: not made yet
+	done bool     // it is the document now
+}
+
+// write makes the file that is to be the document. A process that was killed may
+// have left one of that name: without its lock it is rubbish. It is removed
+// rather than emptied, so that nothing depends on what it is.
+func (u *update) write(text []byte) error {
+	path := u.path + ".new"
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		os.Remove(path)
-		return nil, err
-	}
-	return &lock{file: f, path: path, info: info}, nil
+	u.file = f
+	_, err = f.Write(text)
+	return err
 }
 
-// publish writes the text and makes the lock the file at path.
-func (l *lock) publish(text []byte, path string) error {
-	if _, err := l.file.Write(text); err != nil {
+// publish makes what was written the document, durably.
+func (u *update) publish() error {
+	if err := u.file.Sync(); err != nil {
 		return err
 	}
-	if err := l.file.Sync(); err != nil {
+	if !stillThere(u.lock) || !stillThere(u.file) {
+		return fmt.Errorf("somebody has removed %s or %s", u.lock.Name(), u.file.Name())
+	}
+	if err := u.file.Close(); err != nil { // Windows moves no open file
 		return err
 	}
-	if !l.stillThere() {
-		return fmt.Errorf("somebody has removed %s", l.path)
-	}
-	if err := l.file.Close(); err != nil { // Windows moves no open file
+	if err := os.Rename(u.file.Name(), u.path); err != nil {
 		return err
 	}
-	if err := os.Rename(l.path, path); err != nil {
-		return err
-	}
-	l.done = true
+	u.done = true
 	return nil
 }
 
-// stillThere reports whether the lock is what stands at its path, and not that
-// of another process, after somebody took ours for a stale one.
-func (l *lock) stillThere() bool {
-	there, err := os.Lstat(l.path)
-	return err == nil && os.SameFile(l.info, there)
-}
-
-// release removes the lock. One that has become the document is another's by
-// now, if it is there at all.
-func (l *lock) release() {
-	if !l.done && l.stillThere() {
-		os.Remove(l.path)
+// end gives up the lock, and what has not become the document.
+func (u *update) end() {
+	if u.file != nil {
+		u.file.Close()
 	}
-	l.file.Close()
+	if u.file != nil && !u.done && stillThere(u.lock) {
+		os.Remove(u.file.Name())
+	}
+	u.lock.Close()
 }

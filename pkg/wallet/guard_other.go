@@ -21,6 +21,11 @@ func openSafely(path string) (*os.File, error) {
 	return os.Open(path)
 }
 
+// openLock opens the file that is there to be locked, and makes it if need be.
+func openLock(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+}
+
 // guardFolder does nothing, for the same reason.
 func guardFolder(string) error { return nil }
 

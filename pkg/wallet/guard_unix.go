@@ -19,12 +19,20 @@ func openSafely(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// No pipe is waited for, and what was opened is what is judged.
-	f, err := os.OpenFile(real, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	return openOurs(real, os.O_RDONLY)
+}
+
+// openLock opens the file that is there to be locked, and makes it if need be.
+func openLock(path string) (*os.File, error) { return openOurs(path, os.O_RDWR|os.O_CREATE) }
+
+// openOurs opens a regular file that is ours alone.
+func openOurs(path string, flag int) (*os.File, error) {
+	// No link is followed, no pipe waited for, and what was opened is what is judged.
+	f, err := os.OpenFile(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := guard(f, real); err != nil {
+	if err := guard(f, path); err != nil {
 		f.Close()
 		return nil, err
 	}
