@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -55,9 +57,19 @@ func (a *app) save(ctx context.Context, name string, s secret.Secret, was wallet
 	return w.Save(ctx, place, name, s, was)
 }
 
+// canSave says why another refresh token could not take the place of a saved one.
+func (a *app) canSave(ctx context.Context, was wallet.Ref) error {
+	w, err := a.wallet()
+	if err != nil {
+		return err
+	}
+	return w.CanSave(ctx, was)
+}
+
 // redeemSaved exchanges a saved refresh token. Where the connection rotates, the
 // new one is saved before anything else is done: if that fails, or the process
-// ends before it, the old one gets the same answer again for a moment.
+// ends before it, the old one gets the same answer again for a moment. That a new
+// one can be saved is seen to before, since after it the moment may pass.
 func (a *app) redeemSaved(ctx context.Context, name string, x authority.Exchange) (access authority.AccessToken, err error) {
 	var was wallet.Ref
 	if x.RefreshToken, was, err = a.savedToken(ctx, name); err != nil {
@@ -67,14 +79,38 @@ func (a *app) redeemSaved(ctx context.Context, name string, x authority.Exchange
 	if err != nil {
 		return access, err
 	}
+	if err := a.canSave(ctx, was); err != nil && !rotatesNever(ctx, s, x.RefreshToken) {
+		return access, fmt.Errorf("the refresh token %q was not exchanged, since a new one could not be saved: %w", name, err)
+	}
 	if access, err = s.Exchange(ctx, x); err != nil || access.RefreshToken.IsZero() {
 		return access, err
 	}
 	if err := a.save(context.WithoutCancel(ctx), name, access.RefreshToken, was); err != nil {
-		return access, token.Errorf(token.ErrCannotTell, "the refresh token %q was rotated, and the new one could not be saved: %w", name, err).
-			WithHint("do it again at once: the old one gets the same new one for a moment")
+		return access, notSaved(name, err)
 	}
 	return access, nil
+}
+
+// rotatesNever reports whether it is sure that a refresh token stays what it is:
+// then nobody needs to be able to save another.
+func rotatesNever(ctx context.Context, s authority.Service, refresh secret.Secret) bool {
+	id, err := s.Verify(ctx, authority.Presented{Credential: refresh, Kinds: []token.Kind{token.Refresh}})
+	if err != nil {
+		return false
+	}
+	c, err := s.Connection(ctx, id.Connection)
+	return err == nil && !c.Rotate
+}
+
+// notSaved is for a new refresh token that could not be saved. What the wallet
+// says of the way out comes first: without that, doing it again does not help.
+func notSaved(name string, err error) error {
+	hint := "do it again at once: the old one gets the same new one for a moment"
+	var inner *token.Error
+	if errors.As(err, &inner) && inner.Hint != "" {
+		hint = inner.Hint + "; then " + hint
+	}
+	return token.Errorf(token.ErrCannotTell, "the refresh token %q was rotated, and the new one could not be saved: %w", name, err).WithHint("%s", hint)
 }
 
 // completeSaved offers the saved refresh tokens.

@@ -337,6 +337,61 @@ func TestRotationKilledAnyMoment(t *testing.T) {
 	}
 }
 
+// inTheWay keeps a new version of a file of the wallet from being written.
+func (m *machine) inTheWay(name string) (remove func()) {
+	path := filepath.Join(m.home, ".config", "tokenctl", name+".new")
+	if err := os.MkdirAll(filepath.Join(path, "full"), 0o700); err != nil {
+		m.t.Error(err)
+	}
+	return func() { os.RemoveAll(path) }
+}
+
+// Where a new refresh token cannot be saved, none is made; one that never changes
+// is exchanged all the same.
+func TestRotationThatCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, patient)
+	m.connects("turning", "10m")
+	m.must("", "generate", "refresh", "kept", "--connection", "turning", "--save")
+	m.must("", "generate", "refresh", "plain", "--save")
+	for _, name := range []string{"saved.yaml", "credentials.yaml"} {
+		remove := m.inTheWay(name)
+		m.ends(m.run("", "exchange", "kept"), 6, `"kept" was not exchanged`, name+" was not written", "hint: see that the folder can be written")
+		m.ends(m.run("", "exchange", "plain"), 0)
+		remove()
+	}
+	if got := m.rotations(); got != 0 {
+		t.Errorf("there were %d rotations", got)
+	}
+	m.must("", "exchange", "kept")
+}
+
+// What becomes of the folder after that is told with both ways out.
+func TestRotationThatIsNotSaved(t *testing.T) {
+	t.Parallel()
+	m, seed := seeded(t, patient)
+	m.connects("turning", "10m")
+	s := m.serve()
+	var armed atomic.Bool
+	remove := func() {}
+	w := newWire(t, s.main, func(_ int, answer []byte) []byte {
+		if armed.CompareAndSwap(true, false) {
+			remove = m.inTheWay("saved.yaml")
+		}
+		return answer
+	})
+	m.env = append(m.env, "TOKENCTL_SERVER="+w.url(), "TOKENCTL_TOKEN="+seed.pair)
+	m.must("", "generate", "refresh", "kept", "--connection", "turning", "--save")
+	armed.Store(true)
+	m.ends(m.run("", "exchange", "kept"), 6, `"kept" was rotated`, "hint: see that the folder can be written", "; then do it again at once")
+	remove()
+	m.ends(m.run("", "exchange", "kept"), 0)
+	if got := m.rotations(); got != 1 {
+		t.Errorf("there were %d rotations", got)
+	}
+	s.stop()
+}
+
 // Processes that exchange one saved refresh token at once leave the newest one.
 func TestRotationOfSavedTogether(t *testing.T) {
 	t.Parallel()

@@ -101,6 +101,16 @@ func (d document) change(ctx context.Context, c content, fn func() error) error 
 	return nil
 }
 
+// try does all of a change but the replacing of the file. What it runs into, a
+// change would have run into as well.
+func (d document) try(ctx context.Context, c content) error {
+	u, err := d.begin(ctx, c, func() error { return nil })
+	if err == nil {
+		u.end()
+	}
+	return err
+}
+
 // begin prepares a change, which keeps other changes out until it ends.
 func (d document) begin(ctx context.Context, c content, fn func() error) (*update, error) {
 	path, err := d.real()

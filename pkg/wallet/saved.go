@@ -80,6 +80,18 @@ func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret, 
 	return err
 }
 
+// CanSave says why Save could not put another refresh token in the place of one
+// that Saved gave, as far as that can be known before: it does all that Save does
+// but the last step, and needs no keyring, which has just answered.
+func (w *Wallet) CanSave(ctx context.Context, was Ref) error {
+	if was.Place() == InFile {
+		if err := w.vault.file.try(ctx, &kept{}); err != nil {
+			return err
+		}
+	}
+	return w.saved.try(ctx, &saved{})
+}
+
 // Saved returns the refresh token of a name, and where it lies; token.ErrNotFound
 // if there is none. One that is gone may have been replaced since the list was
 // read: then the list says another.

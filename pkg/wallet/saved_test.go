@@ -2,6 +2,8 @@ package wallet_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -80,4 +82,30 @@ func TestSavedWhileReplaced(t *testing.T) {
 	}
 	close(done)
 	reader.Wait()
+}
+
+// What could not be saved is told before there is anything to save.
+func TestCanSave(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	w := open(t, folder, nil)
+	const here = "bolt:///here.db"
+	must(t, w.Save(t.Context(), here, "ci", secret.FromText("one"), ""))
+	_, was, err := w.Saved(t.Context(), here, "ci")
+	must(t, err)
+	must(t, w.CanSave(t.Context(), was))
+	for _, name := range []string{"saved.yaml.new", "credentials.yaml.new"} {
+		inTheWay := filepath.Join(folder, name)
+		must(t, os.MkdirAll(filepath.Join(inTheWay, "full"), 0o700))
+		var e *token.Error
+		if err := w.CanSave(t.Context(), was); !errors.As(err, &e) || e.Kind != token.ErrCannotTell || e.Hint == "" {
+			t.Errorf("with %s it says %v", name, err)
+		}
+		must(t, os.RemoveAll(inTheWay))
+	}
+	must(t, w.CanSave(t.Context(), was))
+	if s, _, err := w.Saved(t.Context(), here, "ci"); err != nil || s.Reveal() != "one" {
+		t.Errorf("asking has changed it: %q, %v", s.Reveal(), err)
+	}
+	has(t, folder, nil)
 }
