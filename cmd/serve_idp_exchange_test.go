@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/tokenctl/tokenctl/testdata/oidc"
@@ -240,6 +241,15 @@ func TestExchangeMasksOrNothing(t *testing.T) {
 	if err := c.Run(); err == nil {
 		t.Error("nobody could read the mask, and it succeeds")
 	}
+
+	// A pipe that nobody reads would be waited for.
+	pipe := filepath.Join(m.home, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.env = []string{"GITHUB_OUTPUT=" + pipe}
+	m.ends(m.run(refresh, "exchange", "--ci", "github"), 2, "it is no file")
+	m.env = []string{"GITHUB_OUTPUT=" + outputs}
 
 	hostile := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -399,3 +399,48 @@ func TestRolesOfADisabledProvider(t *testing.T) {
 		t.Error("the role of a disabled provider is there")
 	}
 }
+
+// meanwhile is a federation during whose judgement something happens, once.
+type meanwhile struct {
+	*idp.Set
+	happens func()
+}
+
+func (m *meanwhile) Judge(ctx context.Context, jwt string) (token.Verdict, error) {
+	v, err := m.Set.Judge(ctx, jwt)
+	if f := m.happens; f != nil {
+		m.happens = nil
+		f()
+	}
+	return v, err
+}
+
+// What is acknowledged while a JWT waits for keys counts.
+func TestProviderChangesWhileItJudges(t *testing.T) {
+	i := authoritytest.NewIssuer(t, "https://login.example.org", time.Now)
+	m := &meanwhile{Set: idp.New(idp.Options{})}
+	l, root := federated(func(o *authority.Options) { o.Federation = m })
+	p := i.Provider("corp")
+	p.Unlinked = true
+	p, err := root.AddProvider(t.Context(), p)
+	must(t, err)
+	ask := func(change func(*token.Provider)) error {
+		m.happens = func() {
+			change(&p)
+			p, err = root.SetProvider(t.Context(), p)
+			must(t, err)
+		}
+		_, err := verdictOn(l, i.JWT(t, "alice", nil))
+		return err
+	}
+	must(t, ask(func(p *token.Provider) { p.Leeway = time.Second }))
+	if err := ask(func(p *token.Provider) { p.Audiences = []string{"other"} }); !errors.Is(err, token.ErrRefused) {
+		t.Errorf("narrowed meanwhile: %v", err)
+	}
+	p.Audiences = []string{authoritytest.Audience}
+	p, err = root.SetProvider(t.Context(), p)
+	must(t, err)
+	if err := ask(func(p *token.Provider) { p.Disabled = true }); !errors.Is(err, token.ErrRefused) {
+		t.Errorf("disabled meanwhile: %v", err)
+	}
+}

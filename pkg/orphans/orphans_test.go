@@ -17,6 +17,7 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/directory"
 	"github.com/tokenctl/tokenctl/pkg/directory/list"
 	"github.com/tokenctl/tokenctl/pkg/orphans"
+	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -442,5 +443,26 @@ func TestReadPlan(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	})
+}
+
+// Where a realm is a directory's and an identity provider's nobody is an orphan:
+// the directory does not know the provider's people.
+func TestRealmOfAProvider(t *testing.T) {
+	worlds(t, func(t *testing.T, w *world) {
+		names := w.crowd(10)
+		w.staff(names[1:]...)
+		p := w.find()
+		provider := token.NewProvider("staff")
+		provider.Issuer, provider.Audiences, provider.CreatedAt, provider.Revision = "https://id.example.org", []string{"a"}, time.Now(), 1
+		must(t, w.store.Update(t.Context(), func(s store.Writer) error { return store.Providers.Put(s, provider) }))
+		w.untouched(token.ErrCannotTell, `"staff" is a directory and an identity provider`, func() error {
+			_, err := w.orphans(admin).Find(t.Context(), orphans.Query{})
+			return err
+		})
+		w.untouched(token.ErrCannotTell, `"staff" is a directory and an identity provider`, func() error {
+			_, err := w.orphans(admin).Purge(t.Context(), p, orphans.Consent{})
+			return err
+		})
 	})
 }
