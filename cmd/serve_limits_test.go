@@ -336,7 +336,7 @@ func TestServeLimitOfStreams(t *testing.T) {
 	encoder := hpack.NewEncoder(&block)
 	post := func(stream uint32) {
 		block.Reset()
-		for _, f := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/oauth2/revoke"}, {"content-length", "10"}} {
+		for _, f := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/oauth2/revoke"}, {"content-type", "application/x-www-form-urlencoded"}, {"content-length", "10"}} {
 			encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
 		}
 		framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true}) // a body is to come
