@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ type apiRoute struct {
 }
 
 func (h *handler) apiTable() []apiRoute {
-	return []apiRoute{
+	return slices.Concat(connections.routes(h), services.routes(h), providers.routes(h), []apiRoute{
 		{"POST", "/tokens", h.postToken},
 		{"GET", "/tokens", h.listTokens},
 		{"GET", "/tokens/{id}", h.getToken},
@@ -56,24 +57,9 @@ func (h *handler) apiTable() []apiRoute {
 		{"GET", "/accounts/{realm}/{name...}", h.getAccount},
 		{"PUT", "/accounts/{realm}/{name...}", h.putAccount},
 		{"DELETE", "/accounts/{realm}/{name...}", h.deleteAccount},
-		{"GET", "/services", h.listServices},
-		{"POST", "/services", h.postService},
-		{"GET", "/services/{name}", h.getService},
-		{"PUT", "/services/{name}", h.putService},
-		{"DELETE", "/services/{name}", h.deleteService},
 		{"GET", "/provisioning", h.listDeliveries},
 		{"POST", "/provisioning:retry", h.retryDeliveries},
-		{"GET", "/connections", h.listConnections},
-		{"POST", "/connections", h.postConnection},
-		{"GET", "/connections/{name}", h.getConnection},
-		{"PUT", "/connections/{name}", h.putConnection},
-		{"DELETE", "/connections/{name}", h.deleteConnection},
-		{"GET", "/providers", h.listProviders},
-		{"POST", "/providers", h.postProvider},
 		{"POST", "/providers:explain", h.explainJWT},
-		{"GET", "/providers/{name}", h.getProvider},
-		{"PUT", "/providers/{name}", h.putProvider},
-		{"DELETE", "/providers/{name}", h.deleteProvider},
 		{"GET", "/login-providers", h.loginProviders},
 		{"POST", "/connections/{name}/secret", h.renewClientSecret},
 		{"POST", "/orphans", h.findOrphans},
@@ -88,7 +74,7 @@ func (h *handler) apiTable() []apiRoute {
 		{"GET", "/stats", h.stats},
 		{"GET", "/check", h.check},
 		{"GET", "/backup", h.backup},
-	}
+	})
 }
 
 // apiRoutes registers the management API and its description.

@@ -122,63 +122,6 @@ func (h *handler) deleteAccount(w http.ResponseWriter, r *http.Request) error {
 	return done(w, s.DeleteAccount(r.Context(), o))
 }
 
-func (h *handler) postConnection(w http.ResponseWriter, r *http.Request) error {
-	// What is left out is as in a new connection, and that goes by the name.
-	body := toWireConnection(token.NewConnection(""))
-	defaultID := body.EntityID
-	s, err := h.serviceOnce(w, r, &body)
-	if err != nil {
-		return err
-	}
-	if body.EntityID == defaultID {
-		body.EntityID = token.NewConnection(body.Name).EntityID
-	}
-	c, err := s.AddConnection(r.Context(), body.connection())
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusCreated, toWireConnection(c))
-	return nil
-}
-
-func (h *handler) getConnection(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
-	if err != nil {
-		return err
-	}
-	c, err := s.Connection(r.Context(), r.PathValue("name"))
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, toWireConnection(c))
-	return nil
-}
-
-func (h *handler) putConnection(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("name")
-	s, err := h.service(r)
-	if err != nil {
-		return err
-	}
-	now, err := s.Connection(r.Context(), name)
-	if err != nil {
-		return err
-	}
-	body := toWireConnection(now) // a client that does not know a setting must not weaken it
-	if _, err := readJSON(w, r, h.Limits, &body); err != nil {
-		return err
-	}
-	if body.Name != name {
-		return token.Errorf(token.ErrUsage, "the body is about %q, the path about %q", body.Name, name)
-	}
-	c, err := s.SetConnection(r.Context(), body.connection())
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, toWireConnection(c))
-	return nil
-}
-
 // renewClientSecret makes a client secret, which is shown this once.
 func (h *handler) renewClientSecret(w http.ResponseWriter, r *http.Request) error {
 	s, err := h.serviceOnce(w, r, &struct{}{})
@@ -191,14 +134,6 @@ func (h *handler) renewClientSecret(w http.ResponseWriter, r *http.Request) erro
 	}
 	writeJSON(w, http.StatusOK, wireClientSecret{toWireConnection(c), plain.Reveal()})
 	return nil
-}
-
-func (h *handler) deleteConnection(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
-	if err != nil {
-		return err
-	}
-	return done(w, s.DeleteConnection(r.Context(), r.PathValue("name")))
 }
 
 func (h *handler) getPolicy(w http.ResponseWriter, r *http.Request) error {

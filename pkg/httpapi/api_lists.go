@@ -181,21 +181,6 @@ func (h *handler) listAccounts(w http.ResponseWriter, r *http.Request) error {
 // afterFields are the parameters of a list in which nothing is chosen.
 var afterFields = []queryField[string]{textField("after", func(s *string) *string { return s })}
 
-func (h *handler) listConnections(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
-	if err != nil {
-		return err
-	}
-	after, err := readQuery(r.URL.Query(), afterFields, "limit")
-	if err != nil {
-		return err
-	}
-	return list[token.Connection]{
-		"connections", s.ListConnections(r.Context()),
-		func(c token.Connection) any { return toWireConnection(c) }, func(c token.Connection) string { return c.Name },
-	}.behind(after).answer(w, r)
-}
-
 func (h *handler) listAudit(w http.ResponseWriter, r *http.Request) error {
 	s, err := h.service(r)
 	if err != nil {

@@ -99,73 +99,40 @@ func (c *Client) SetPassword(ctx context.Context, o token.Owner, old, fresh secr
 
 // AddConnection implements [authority.Connections].
 func (c *Client) AddConnection(ctx context.Context, conn token.Connection) (token.Connection, error) {
-	var w wireConnection
-	err := c.do(ctx, call{
-		method: "POST", path: apiPath + "/connections", body: toWireConnection(conn),
-		changes: true, once: true, want: http.StatusCreated, into: &w, whole: w.whole,
-	})
-	if err != nil {
-		return token.Connection{}, err
-	}
-	return w.connection(), nil
+	return connections.askAdd(ctx, c, conn)
 }
-
-func connectionPath(name string) string { return apiPath + "/connections/" + escapeSegment(name) }
 
 // Connection implements [authority.Connections].
 func (c *Client) Connection(ctx context.Context, name string) (token.Connection, error) {
-	if name == "" {
-		return token.Connection{}, token.Errorf(token.ErrNotFound, "there is no connection %q", name)
-	}
-	var w wireConnection
-	if err := c.do(ctx, call{method: "GET", path: connectionPath(name), into: &w, whole: w.whole}); err != nil {
-		return token.Connection{}, err
-	}
-	return w.connection(), nil
+	return connections.askGet(ctx, c, name)
 }
 
 // ListConnections implements [authority.Connections].
 func (c *Client) ListConnections(ctx context.Context) iter.Seq2[token.Connection, error] {
-	return pages(ctx, c, "/connections", "connections", url.Values{}, func(w *wireConnection) (token.Connection, error) {
-		if !w.whole() {
-			return token.Connection{}, errNotWhole
-		}
-		return w.connection(), nil
-	})
+	return connections.askList(ctx, c)
 }
 
 // SetConnection implements [authority.Connections].
 func (c *Client) SetConnection(ctx context.Context, conn token.Connection) (token.Connection, error) {
-	if err := token.CheckName("connection", conn.Name); err != nil {
-		return token.Connection{}, err
-	}
-	var w wireConnection
-	err := c.do(ctx, call{method: "PUT", path: connectionPath(conn.Name), body: toWireConnection(conn), changes: true, into: &w, whole: w.whole})
-	if err != nil {
-		return token.Connection{}, err
-	}
-	return w.connection(), nil
+	return connections.askSet(ctx, c, conn)
+}
+
+// DeleteConnection implements [authority.Connections].
+func (c *Client) DeleteConnection(ctx context.Context, name string) error {
+	return connections.askDelete(ctx, c, name)
 }
 
 // RenewClientSecret implements [authority.Connections].
 func (c *Client) RenewClientSecret(ctx context.Context, name string) (token.Connection, secret.Secret, error) {
 	if name == "" {
-		return token.Connection{}, secret.Secret{}, token.Errorf(token.ErrNotFound, "there is no connection %q", name)
+		return token.Connection{}, secret.Secret{}, connections.missing(name)
 	}
 	var w wireClientSecret
-	err := c.do(ctx, call{method: "POST", path: connectionPath(name) + "/secret", changes: true, once: true, into: &w, whole: w.whole})
+	err := c.do(ctx, call{method: "POST", path: connections.path(name) + "/secret", changes: true, once: true, into: &w, whole: w.whole})
 	if err != nil {
 		return token.Connection{}, secret.Secret{}, err
 	}
 	return w.connection(), secret.FromText(w.ClientSecret), nil
-}
-
-// DeleteConnection implements [authority.Connections].
-func (c *Client) DeleteConnection(ctx context.Context, name string) error {
-	if name == "" {
-		return token.Errorf(token.ErrNotFound, "there is no connection %q", name)
-	}
-	return c.do(ctx, call{method: "DELETE", path: connectionPath(name), changes: true, want: http.StatusNoContent})
 }
 
 // Policy implements [authority.Settings].

@@ -3,73 +3,35 @@ package httpapi
 import (
 	"context"
 	"iter"
-	"net/http"
-	"net/url"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
-func providerPath(name string) string { return apiPath + "/providers/" + escapeSegment(name) }
-
-func errNoProvider(name string) error {
-	return token.Errorf(token.ErrNotFound, "there is no identity provider %q", name)
-}
-
-// provider asks for what a provider is answered with.
-func (c *Client) provider(ctx context.Context, q call) (p token.Provider, err error) {
-	var w wireProvider
-	q.into = &w
-	q.whole = func() bool {
-		p, err = w.provider()
-		return err == nil && w.whole()
-	}
-	if err := c.do(ctx, q); err != nil {
-		return token.Provider{}, err
-	}
-	return p, nil
-}
-
 // AddProvider implements [authority.Providers].
 func (c *Client) AddProvider(ctx context.Context, p token.Provider) (token.Provider, error) {
-	return c.provider(ctx, call{
-		method: "POST", path: apiPath + "/providers", body: toWireProvider(p), changes: true, once: true, want: http.StatusCreated,
-	})
+	return providers.askAdd(ctx, c, p)
 }
 
 // Provider implements [authority.Providers].
 func (c *Client) Provider(ctx context.Context, name string) (token.Provider, error) {
-	if name == "" { // which no path can say
-		return token.Provider{}, errNoProvider(name)
-	}
-	return c.provider(ctx, call{method: "GET", path: providerPath(name)})
+	return providers.askGet(ctx, c, name)
 }
 
 // ListProviders implements [authority.Providers].
 func (c *Client) ListProviders(ctx context.Context) iter.Seq2[token.Provider, error] {
-	return pages(ctx, c, "/providers", "providers", url.Values{}, func(w *wireProvider) (token.Provider, error) {
-		if !w.whole() {
-			return token.Provider{}, errNotWhole
-		}
-		return w.provider()
-	})
+	return providers.askList(ctx, c)
 }
 
 // SetProvider implements [authority.Providers].
 func (c *Client) SetProvider(ctx context.Context, p token.Provider) (token.Provider, error) {
-	if err := token.CheckName("provider", p.Name); err != nil {
-		return token.Provider{}, err
-	}
-	return c.provider(ctx, call{method: "PUT", path: providerPath(p.Name), body: toWireProvider(p), changes: true})
+	return providers.askSet(ctx, c, p)
 }
 
 // DeleteProvider implements [authority.Providers].
 func (c *Client) DeleteProvider(ctx context.Context, name string) error {
-	if name == "" {
-		return errNoProvider(name)
-	}
-	return c.do(ctx, call{method: "DELETE", path: providerPath(name), changes: true, want: http.StatusNoContent})
+	return providers.askDelete(ctx, c, name)
 }
 
 // LoginProviders implements [authority.Providers].

@@ -3,72 +3,34 @@ package httpapi
 import (
 	"context"
 	"iter"
-	"net/http"
-	"net/url"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
-func servicePath(name string) string { return apiPath + "/services/" + escapeSegment(name) }
-
-func errNoService(name string) error {
-	return token.Errorf(token.ErrNotFound, "there is no service %q", name)
-}
-
 // AddService implements [authority.Services].
 func (c *Client) AddService(ctx context.Context, svc token.ServiceConfig) (token.ServiceConfig, error) {
-	return c.service(ctx, call{
-		method: "POST", path: apiPath + "/services", body: toWireService(svc), changes: true, once: true, want: http.StatusCreated,
-	})
-}
-
-// service asks for what a service is answered with.
-func (c *Client) service(ctx context.Context, q call) (svc token.ServiceConfig, err error) {
-	var w wireService
-	q.into = &w
-	q.whole = func() bool {
-		svc, err = w.service()
-		return err == nil && w.whole()
-	}
-	if err := c.do(ctx, q); err != nil {
-		return token.ServiceConfig{}, err
-	}
-	return svc, nil
+	return services.askAdd(ctx, c, svc)
 }
 
 // Service implements [authority.Services].
 func (c *Client) Service(ctx context.Context, name string) (token.ServiceConfig, error) {
-	if name == "" { // which no path can say
-		return token.ServiceConfig{}, errNoService(name)
-	}
-	return c.service(ctx, call{method: "GET", path: servicePath(name)})
+	return services.askGet(ctx, c, name)
 }
 
 // ListServices implements [authority.Services].
 func (c *Client) ListServices(ctx context.Context) iter.Seq2[token.ServiceConfig, error] {
-	return pages(ctx, c, "/services", "services", url.Values{}, func(w *wireService) (token.ServiceConfig, error) {
-		if !w.whole() {
-			return token.ServiceConfig{}, errNotWhole
-		}
-		return w.service()
-	})
+	return services.askList(ctx, c)
 }
 
 // SetService implements [authority.Services].
 func (c *Client) SetService(ctx context.Context, svc token.ServiceConfig) (token.ServiceConfig, error) {
-	if err := token.CheckName("service", svc.Name); err != nil {
-		return token.ServiceConfig{}, err
-	}
-	return c.service(ctx, call{method: "PUT", path: servicePath(svc.Name), body: toWireService(svc), changes: true})
+	return services.askSet(ctx, c, svc)
 }
 
 // DeleteService implements [authority.Services].
 func (c *Client) DeleteService(ctx context.Context, name string) error {
-	if name == "" {
-		return errNoService(name)
-	}
-	return c.do(ctx, call{method: "DELETE", path: servicePath(name), changes: true, long: true, want: http.StatusNoContent})
+	return services.askDelete(ctx, c, name)
 }
 
 // ListDeliveries implements [authority.Provisioning].

@@ -188,6 +188,25 @@ func TestPutLeavesWhatIsLeftOut(t *testing.T) {
 	if diff := cmp.Diff(p, now); diff != "" {
 		t.Error(diff)
 	}
+	// Nothing of a list that was there shines through one that is said.
+	p = now
+	p.RoleClaim, p.RoleMap = "groups", []token.RoleMapping{{From: "admins", Role: token.Admin}}
+	p.Require = []token.ClaimValue{{Claim: "team", Value: "blue"}}
+	_, err = s.root.SetProvider(t.Context(), p)
+	s.must(err)
+	s.wants("a mapping to no role", s.ask("PUT", "/api/v1/providers/corp", s.of("admin"), `{"role_map":[{"from":"everyone"}]}`), http.StatusBadRequest)
+	s.wants("a claim of no value", s.ask("PUT", "/api/v1/providers/corp", s.of("admin"), `{"require":[{"claim":"team"}]}`), http.StatusBadRequest)
+	svc := token.NewService("imap")
+	svc.Enabled, svc.DisplayName = true, "Mail"
+	svc, err = s.root.AddService(t.Context(), svc)
+	s.must(err)
+	s.wants("a service", s.ask("PUT", "/api/v1/services/imap", s.of("admin"), `{"realm":"corp"}`), http.StatusOK)
+	changed, err := s.root.Service(t.Context(), "imap")
+	s.must(err)
+	svc.Realm, svc.Revision = "corp", changed.Revision
+	if diff := cmp.Diff(svc, changed); diff != "" {
+		t.Error(diff)
+	}
 	c := token.NewConnection("crm")
 	c.Rotate, c.Roles = true, []token.Role{"reader"}
 	c, err = s.root.AddConnection(t.Context(), c)

@@ -83,7 +83,7 @@ func TestServices(t *testing.T) {
 	}
 	a.wants(a.ask("PUT", path, `{"revision":1}`), 409, "conflict")
 	a.wants(a.ask("PUT", path, `{"name":"imap"}`), 400, "usage")
-	if set = a.ask("PUT", path, `{}`); set.body["status"] != "disabled" || set.body["display_name"] != nil {
+	if set = a.ask("PUT", path, `{}`); set.StatusCode != 200 || set.body["status"] != "enabled" || set.body["display_name"] != "Calendars" || set.body["revision"] != 3.0 {
 		t.Errorf("what is left out is as %s", set.text)
 	}
 	a.wants(a.ask("PUT", "/api/v1/services/nowhere", `{}`), 404, "not_found")

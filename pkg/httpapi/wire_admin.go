@@ -99,6 +99,14 @@ type wireClientSecret struct {
 
 func (w *wireClientSecret) whole() bool { return w.wireConnection.whole() && w.ClientSecret != "" }
 
+var connections = named[token.Connection, wireConnection]{
+	what: "connection", plural: "connections", name: func(c token.Connection) string { return c.Name },
+	toWire: toWireConnection, fromWire: func(w *wireConnection) (token.Connection, error) { return w.connection(), nil },
+	whole: (*wireConnection).whole, fresh: token.NewConnection,
+	list: authority.Service.ListConnections, get: authority.Service.Connection,
+	add: authority.Service.AddConnection, set: authority.Service.SetConnection, remove: authority.Service.DeleteConnection,
+}
+
 func toWireConnection(c token.Connection) wireConnection {
 	return wireConnection{
 		Name: c.Name, EntityID: c.EntityID, AccessLifetime: wireDuration(c.AccessLifetime), RoleClaim: c.RoleClaim,

@@ -28,6 +28,13 @@ type wireProvider struct {
 	Revision     uint64                   `json:"revision"`
 }
 
+var providers = named[token.Provider, wireProvider]{
+	what: "identity provider", plural: "providers", name: func(p token.Provider) string { return p.Name },
+	toWire: toWireProvider, fromWire: (*wireProvider).provider, whole: (*wireProvider).whole, fresh: token.NewProvider,
+	list: authority.Service.ListProviders, get: authority.Service.Provider,
+	add: authority.Service.AddProvider, set: authority.Service.SetProvider, remove: authority.Service.DeleteProvider,
+}
+
 // wireRoleMapping gives a role for a value of the role claim.
 type wireRoleMapping struct {
 	From string     `json:"from"`

@@ -20,6 +20,13 @@ type wireService struct {
 	Revision     uint64              `json:"revision"`
 }
 
+var services = named[token.ServiceConfig, wireService]{
+	what: "service", plural: "services", name: func(s token.ServiceConfig) string { return s.Name },
+	toWire: toWireService, fromWire: (*wireService).service, whole: (*wireService).whole, fresh: token.NewService,
+	list: authority.Service.ListServices, get: authority.Service.Service,
+	add: authority.Service.AddService, set: authority.Service.SetService, remove: authority.Service.DeleteService,
+}
+
 // The states of a service.
 const (
 	serviceEnabled  = "enabled"

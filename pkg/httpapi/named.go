@@ -1,0 +1,212 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"maps"
+	"net/http"
+	"net/url"
+
+	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/token"
+)
+
+// named is a kind of setting of which each has a name: connections, services and
+// identity providers. All are listed, added, shown, changed and deleted in the
+// same way, at both ends of the wire.
+type named[T, W any] struct {
+	what   string // as errors call one
+	plural string // as paths and pages call them
+	name   func(T) string
+	// toWire and fromWire are the two forms of one, and whole says whether an
+	// answer is one.
+	toWire   func(T) W
+	fromWire func(*W) (T, error)
+	whole    func(*W) bool
+	// fresh is a new one of a name, as it is where a request says nothing.
+	fresh func(name string) T
+
+	list   func(authority.Service, context.Context) iter.Seq2[T, error]
+	get    func(authority.Service, context.Context, string) (T, error)
+	add    func(authority.Service, context.Context, T) (T, error)
+	set    func(authority.Service, context.Context, T) (T, error)
+	remove func(authority.Service, context.Context, string) error
+}
+
+func (n *named[T, W]) routes(h *handler) []apiRoute {
+	all, one := "/"+n.plural, "/"+n.plural+"/{name}"
+	with := func(fn func(*handler, http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+		return func(w http.ResponseWriter, r *http.Request) error { return fn(h, w, r) }
+	}
+	return []apiRoute{
+		{"GET", all, with(n.serveList)}, {"POST", all, with(n.servePost)},
+		{"GET", one, with(n.serveGet)}, {"PUT", one, with(n.servePut)}, {"DELETE", one, with(n.serveDelete)},
+	}
+}
+
+func (n *named[T, W]) serveList(h *handler, w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	after, err := readQuery(r.URL.Query(), afterFields, "limit")
+	if err != nil {
+		return err
+	}
+	return list[T]{
+		n.plural, n.list(s, r.Context()), func(v T) any { return n.toWire(v) }, n.name,
+	}.behind(after).answer(w, r)
+}
+
+func (n *named[T, W]) servePost(h *handler, w http.ResponseWriter, r *http.Request) error {
+	var said map[string]json.RawMessage
+	s, err := h.serviceOnce(w, r, &said)
+	if err != nil {
+		return err
+	}
+	var name string
+	_ = json.Unmarshal(said["name"], &name) // what is no name is an error below
+	v, err := n.read(h, n.fresh(name), said)
+	if err != nil {
+		return err
+	}
+	if v, err = n.add(s, r.Context(), v); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, n.toWire(v))
+	return nil
+}
+
+func (n *named[T, W]) serveGet(h *handler, w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	v, err := n.get(s, r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, n.toWire(v))
+	return nil
+}
+
+// servePut changes what the body says and leaves the rest: a client that does
+// not know a setting must not weaken it.
+func (n *named[T, W]) servePut(h *handler, w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	var said map[string]json.RawMessage
+	s, err := h.serviceFor(w, r, &said)
+	if err != nil {
+		return err
+	}
+	now, err := n.get(s, r.Context(), name)
+	if err != nil {
+		return err
+	}
+	v, err := n.read(h, now, said)
+	if err != nil {
+		return err
+	}
+	if n.name(v) != name {
+		return token.Errorf(token.ErrUsage, "the body is about %q, the path about %q", n.name(v), name)
+	}
+	if v, err = n.set(s, r.Context(), v); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, n.toWire(v))
+	return nil
+}
+
+func (n *named[T, W]) serveDelete(h *handler, w http.ResponseWriter, r *http.Request) error {
+	s, err := h.service(r)
+	if err != nil {
+		return err
+	}
+	if err := mayTake(w, r, longWork); err != nil { // it may look for live tokens first
+		return err
+	}
+	return done(w, n.remove(s, r.Context(), r.PathValue("name")))
+}
+
+// read is one as it was, with the fields that were said in the place of its own.
+// They are put together as JSON and read anew: nothing of a list that was there
+// shines through one that was said.
+func (n *named[T, W]) read(h *handler, was T, said map[string]json.RawMessage) (v T, err error) {
+	text, err := json.Marshal(n.toWire(was))
+	if err != nil {
+		return v, err
+	}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return v, err
+	}
+	maps.Copy(fields, said)
+	if text, err = json.Marshal(fields); err != nil {
+		return v, err
+	}
+	var w W
+	if err := parseJSON(text, h.Limits.JSONDepth, &w); err != nil {
+		return v, err
+	}
+	return n.fromWire(&w)
+}
+
+func (n *named[T, W]) path(name string) string {
+	return apiPath + "/" + n.plural + "/" + escapeSegment(name)
+}
+
+func (n *named[T, W]) missing(name string) error {
+	return token.Errorf(token.ErrNotFound, "there is no %s %q", n.what, name)
+}
+
+// ask asks for what one is answered with.
+func (n *named[T, W]) ask(ctx context.Context, c *Client, q call) (v T, err error) {
+	var w W
+	q.into = &w
+	q.whole = func() bool {
+		v, err = n.fromWire(&w)
+		return err == nil && n.whole(&w)
+	}
+	if err := c.do(ctx, q); err != nil {
+		var none T
+		return none, err
+	}
+	return v, nil
+}
+
+func (n *named[T, W]) askAdd(ctx context.Context, c *Client, v T) (T, error) {
+	return n.ask(ctx, c, call{
+		method: "POST", path: apiPath + "/" + n.plural, body: n.toWire(v), changes: true, once: true, want: http.StatusCreated,
+	})
+}
+
+func (n *named[T, W]) askGet(ctx context.Context, c *Client, name string) (v T, err error) {
+	if name == "" { // which no path can say
+		return v, n.missing(name)
+	}
+	return n.ask(ctx, c, call{method: "GET", path: n.path(name)})
+}
+
+func (n *named[T, W]) askList(ctx context.Context, c *Client) iter.Seq2[T, error] {
+	return pages(ctx, c, "/"+n.plural, n.plural, url.Values{}, func(w *W) (v T, err error) {
+		if !n.whole(w) {
+			return v, errNotWhole
+		}
+		return n.fromWire(w)
+	})
+}
+
+func (n *named[T, W]) askSet(ctx context.Context, c *Client, v T) (none T, err error) {
+	if err := token.CheckName(n.what, n.name(v)); err != nil {
+		return none, err
+	}
+	return n.ask(ctx, c, call{method: "PUT", path: n.path(n.name(v)), body: n.toWire(v), changes: true})
+}
+
+func (n *named[T, W]) askDelete(ctx context.Context, c *Client, name string) error {
+	if name == "" {
+		return n.missing(name)
+	}
+	return c.do(ctx, call{method: "DELETE", path: n.path(name), changes: true, long: true, want: http.StatusNoContent})
+}
