@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Authority) 
 		{"Connections and policy", settings},
 		{"Identity providers", providers},
 		{"Their JWTs", federated},
+		{"Token exchange", exchangingSubjects},
 		{"Clients", clients},
 		{"Keys", keys},
 		{"Log", logging},
