@@ -180,7 +180,8 @@ func (l *Local) judgeFederated(ctx context.Context, jwt string) (v verdict, err 
 	}
 	v.said = &said
 	v.identity = token.Identity{
-		Kind: token.Federated, Provider: said.Provider, Issuer: said.Issuer, JWTID: said.ID, ExpiresAt: said.ExpiresAt,
+		Kind: token.Federated, Provider: said.Provider, Issuer: said.Issuer, Audience: said.Audience, JWTID: said.ID,
+		IssuedAt: said.IssuedAt, ExpiresAt: said.ExpiresAt,
 	}
 	v.of, err = l.knownIdentity(ctx, &said)
 	if err != nil {

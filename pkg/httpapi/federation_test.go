@@ -167,7 +167,7 @@ func TestTokenExchange(t *testing.T) {
 	s.wants("introspection", got, http.StatusOK)
 	var in map[string]any
 	s.must(json.Unmarshal([]byte(got.body), &in))
-	if in["active"] != true || in["sub"] != "local/alice" || in["iss"] != "https://login.example.org" || in["idp"] != "corp" || in["tid"] != nil || in["token_type"] != "Bearer" {
+	if in["active"] != true || in["sub"] != "local/alice" || in["iss"] != "https://login.example.org" || in["idp"] != "corp" || in["aud"] != authoritytest.Audience || in["iat"] == nil || in["nbf"] != nil || in["tid"] != nil || in["token_type"] != "Bearer" {
 		t.Errorf("introspection says %s", got.body)
 	}
 }

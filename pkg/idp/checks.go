@@ -97,6 +97,7 @@ func (in *inspection) audience(context.Context) error {
 	if i < 0 {
 		return refused("its audience %.200q is not ours, %q", aud, in.provider.Audiences)
 	}
+	in.verdict.Audience = aud[i]
 	in.say("its audience %q is ours", aud[i])
 	return nil
 }

@@ -26,7 +26,7 @@ func TestJudge(t *testing.T) {
 		p.Unlinked = true
 	})
 	want := token.Verdict{
-		Provider: "corp", Issuer: i.URL, Claim: "sub", Subject: "alice", Unlinked: true, Roles: []token.Role{"reader", "writer"},
+		Provider: "corp", Issuer: i.URL, Audience: audience, Claim: "sub", Subject: "alice", Unlinked: true, Roles: []token.Role{"reader", "writer"},
 		ExpiresAt: i.clock.Now().Add(10 * time.Minute).UTC(), ID: "j1",
 	}
 	got := accepted(t, s, i.sign(t, nil, object{"groups": []string{"dev", "ops", "other"}}))

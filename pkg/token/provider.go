@@ -80,6 +80,8 @@ type Verdict struct {
 	// what the roles were by.
 	Revision  uint64
 	RoleRules string
+	// Audience is which of the provider's Audiences the JWT is for.
+	Audience string
 	// IssuedAt and ExpiresAt are the iat of the JWT, zero if it has none, and its
 	// exp, without leeway.
 	IssuedAt  time.Time

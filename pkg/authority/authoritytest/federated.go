@@ -84,7 +84,8 @@ func federatedLinked(w *world) {
 	w.link("alice", "a-4711")
 	jwt := i.jwt("a-4711", map[string]any{"jti": "j1"})
 	w.equal("the identity", w.accepts(jwt), token.Identity{
-		Kind: token.Federated, Owner: local("alice"), Roles: []token.Role{"reader", "writer"}, Provider: "corp", Issuer: i.URL, JWTID: "j1",
+		Kind: token.Federated, Owner: local("alice"), Roles: []token.Role{"reader", "writer"}, Provider: "corp", Issuer: i.URL, Audience: Audience, JWTID: "j1",
+		IssuedAt:  w.second(),
 		ExpiresAt: w.now().Add(10 * time.Minute).Truncate(time.Second),
 	})
 	a, err := w.alice.Account(background, local("alice"))
