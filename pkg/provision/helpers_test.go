@@ -113,6 +113,13 @@ func (s *system) values(id token.ID) string {
 	return strings.Join(all, " ")
 }
 
+// delivered is how many values are there, of all tokens.
+func (s *system) delivered() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.has)
+}
+
 func (s *system) told() []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()

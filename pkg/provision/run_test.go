@@ -88,7 +88,7 @@ func TestHangs(t *testing.T) {
 		}
 		down.set(nil, nil)
 		time.Sleep(MaxBackoff + time.Minute)
-		if n := len(down.has); n != 100 {
+		if n := down.delivered(); n != 100 {
 			t.Errorf("%d delivered when it was up again", n)
 		}
 	})
