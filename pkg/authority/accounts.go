@@ -207,14 +207,7 @@ func (s *session) SetAccount(ctx context.Context, a token.Account) (token.Accoun
 		if now.Password, now.WrongPasswords = was.Password, was.WrongPasswords; !a.Disabled {
 			now.WrongPasswords = 0
 		}
-		action, detail := "account.set", accountText(&now)
-		switch {
-		case a.Disabled && !was.Disabled:
-			action = "account.disable"
-		case !a.Disabled && was.Disabled:
-			action = "account.enable"
-		}
-		c.noteAccount(action, &now, detail)
+		c.noteAccount("account"+turned(was.Disabled, a.Disabled), &now, accountText(&now))
 		return c.putAccount(now)
 	})
 	return shown(now), err

@@ -145,7 +145,7 @@ func (s *session) RenewClientSecret(ctx context.Context, name string) (conn toke
 			return "", err
 		}
 		var err error
-		if conn, err = connection(c, name); err != nil {
+		if conn, err = connections.find(c, name); err != nil {
 			return "", err
 		}
 		if !conn.Confidential() {

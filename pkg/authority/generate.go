@@ -94,7 +94,7 @@ func (c *change) admit(rec *token.Record, spec token.Spec, m *material) error {
 		return err
 	}
 	if rec.Kind == token.Refresh {
-		conn, err := connection(c, spec.Connection)
+		conn, err := connections.find(c, spec.Connection)
 		if err != nil {
 			return err
 		}

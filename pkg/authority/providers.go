@@ -8,22 +8,22 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
-func provider(r store.Reader, name string) (token.Provider, error) {
-	p, err := store.Providers.Get(r, name)
-	if errors.Is(err, store.ErrNotFound) {
-		return p, token.Errorf(token.ErrNotFound, "there is no identity provider %q", name).WithHint("tokenctl admin idp list shows them")
-	}
-	return p, err
+var providers = named[token.Provider]{
+	table: store.Providers, article: "an", what: "identity provider", action: "provider",
+	command: "tokenctl admin idp", list: "tokenctl admin idp list",
+	head: func(p *token.Provider) head {
+		return head{p.Name, p.Disabled, &p.CreatedAt, &p.CreatedBy, &p.Revision}
+	},
+	text:  providerText,
+	shown: asItIs[token.Provider],
 }
 
-// providerText is what the audit log says of a provider.
-func providerText(p *token.Provider) string {
+func providerText(p, _ *token.Provider) string {
 	text := fmt.Sprintf("issuer %s, audience %s, claim %s", p.Issuer, strings.Join(p.Audiences, " "), p.Claim)
 	switch {
 	case p.JWKSURL != "":
@@ -90,38 +90,18 @@ func (s *session) AddProvider(ctx context.Context, p token.Provider) (token.Prov
 	if err := s.checkProvider(&p); err != nil {
 		return p, err
 	}
-	err := s.once(ctx, func(c *change) (string, error) {
-		if err := c.by.needs(c, "add identity providers", token.Admin); err != nil {
-			return "", err
-		}
-		has, err := store.Providers.Has(c, p.Name)
-		if err != nil {
-			return "", err
-		}
-		if has {
-			return "", token.Errorf(token.ErrConflict, "there is an identity provider %q already", p.Name).WithHint("change it: tokenctl admin idp set %s", p.Name)
-		}
-		if err := c.soleIssuer(&p); err != nil {
-			return "", err
+	return providers.add(ctx, s, p, func(c *change, p *token.Provider) error {
+		if err := c.soleIssuer(p); err != nil {
+			return err
 		}
 		// Whoever is there was never vouched for by this one.
 		o, err := firstOf(c, p.Name)
-		if err != nil {
-			return "", err
+		if err != nil || o.IsZero() {
+			return err
 		}
-		if !o.IsZero() {
-			return "", token.Errorf(token.ErrConflict, "there are accounts in the realm %q, %s among them, which the provider would vouch for", p.Name, o).
-				WithHint("choose another name, or delete them: tokenctl admin user list --realm %s", p.Name)
-		}
-		p.CreatedAt, p.CreatedBy, p.Revision = c.now, c.by.caller.Owner, 1
-		c.note(audit.Entry{Action: "provider.add", Object: p.Name, Detail: providerText(&p)})
-		return "", store.Providers.Put(c, p)
-	}, func(c *change, _ string) (err error) {
-		c.note(audit.Entry{Action: "provider.add", Object: p.Name, Detail: replayed})
-		p, err = store.Providers.Get(c, p.Name)
-		return goneSince(err)
+		return token.Errorf(token.ErrConflict, "there are accounts in the realm %q, %s among them, which the provider would vouch for", p.Name, o).
+			WithHint("choose another name, or delete them: tokenctl admin user list --realm %s", p.Name)
 	})
-	return p, err
 }
 
 // firstOf is some owner in a realm; zero: it has none.
@@ -133,23 +113,13 @@ func firstOf(r store.Reader, realm string) (o token.Owner, err error) {
 }
 
 // Provider implements [Providers].
-func (s *session) Provider(ctx context.Context, name string) (p token.Provider, err error) {
-	err = s.view(ctx, func(r store.Reader) (err error) {
-		p, err = provider(r, name)
-		return err
-	})
-	return p, err
+func (s *session) Provider(ctx context.Context, name string) (token.Provider, error) {
+	return providers.get(ctx, s, name)
 }
 
 // ListProviders implements [Providers].
 func (s *session) ListProviders(ctx context.Context) iter.Seq2[token.Provider, error] {
-	return func(yield func(token.Provider, error) bool) {
-		if err := s.view(ctx, func(store.Reader) error { return nil }); err != nil {
-			yield(token.Provider{}, err)
-			return
-		}
-		store.Providers.Pages(ctx, s.store)(yield)
-	}
+	return providers.all(ctx, s)
 }
 
 // SetProvider implements [Providers].
@@ -161,55 +131,18 @@ func (s *session) SetProvider(ctx context.Context, p token.Provider) (token.Prov
 	if err := check(&p); err != nil {
 		return p, err
 	}
-	var now token.Provider
-	err := s.update(ctx, func(c *change) error {
-		if err := c.by.needs(c, "change identity providers", token.Admin); err != nil {
-			return err
-		}
-		was, err := provider(c, p.Name)
-		if err != nil {
-			return err
-		}
-		if p.Revision != 0 && p.Revision != was.Revision {
-			return token.Errorf(token.ErrConflict, "the identity provider %q has changed meanwhile", p.Name).WithHint("look again: tokenctl admin idp show %s", p.Name)
-		}
-		if err := c.soleIssuer(&p); err != nil {
-			return err
-		}
-		now = p // fn may run again: the request stays as it is
-		now.CreatedAt, now.CreatedBy, now.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
-		action := "provider.set"
-		switch {
-		case now.Disabled && !was.Disabled:
-			action = "provider.disable"
-		case !now.Disabled && was.Disabled:
-			action = "provider.enable"
-		}
-		c.note(audit.Entry{Action: action, Object: now.Name, Detail: providerText(&now)})
-		return store.Providers.Put(c, now)
-	})
-	return now, err
+	return providers.set(ctx, s, p, func(c *change, now, _ *token.Provider) error { return c.soleIssuer(now) })
 }
 
 // DeleteProvider implements [Providers].
 func (s *session) DeleteProvider(ctx context.Context, name string) error {
-	return s.update(ctx, func(c *change) error {
-		if err := c.by.needs(c, "delete identity providers", token.Admin); err != nil {
-			return err
-		}
-		if _, err := provider(c, name); err != nil {
-			return err
-		}
+	return providers.remove(ctx, s, name, func(c *change) error {
 		o, err := firstOf(c, name)
-		if err != nil {
+		if err != nil || o.IsZero() {
 			return err
 		}
-		if !o.IsZero() {
-			return token.Errorf(token.ErrConflict, "there are accounts in the realm %q, %s among them, and nobody could be asked about them", name, o).
-				WithHint("delete them first (tokenctl admin user list --realm %s), or disable it: tokenctl admin idp set %s --disabled", name, name)
-		}
-		c.note(audit.Entry{Action: "provider.delete", Object: name})
-		return store.Providers.Delete(c, name)
+		return token.Errorf(token.ErrConflict, "there are accounts in the realm %q, %s among them, and nobody could be asked about them", name, o).
+			WithHint("delete them first (tokenctl admin user list --realm %s), or disable it: tokenctl admin idp set %s --disabled", name, name)
 	})
 }
 
@@ -283,7 +216,7 @@ func (s *session) LinkIdentity(ctx context.Context, o token.Owner, name, subject
 		return token.Account{}, token.Errorf(token.ErrUsage, "the subject %q is not written as names are, %q", subject, as.Name)
 	}
 	return s.changeIdentities(ctx, o, "account.link", func(c *change, a *token.Account) (string, error) {
-		p, err := provider(c, name)
+		p, err := providers.find(c, name)
 		if err != nil {
 			return "", err
 		}
@@ -299,7 +232,7 @@ func (s *session) UnlinkIdentity(ctx context.Context, o token.Owner, name, subje
 	return s.changeIdentities(ctx, o, "account.unlink", func(c *change, a *token.Account) (string, error) {
 		meant := func(e token.ExternalIdentity) bool { return e.Issuer == name && e.Subject == subject }
 		if !strings.Contains(name, "://") { // which no name of a provider has
-			p, err := provider(c, name)
+			p, err := providers.find(c, name)
 			if err != nil {
 				return "", err
 			}

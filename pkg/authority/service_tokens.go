@@ -50,7 +50,7 @@ func (s *session) material(ctx context.Context, kind token.Kind, id token.ID, o 
 		if err := s.mayManage(r, o, "tokens of "+o.String()); err != nil {
 			return err
 		}
-		if m.service, err = service(r, name); err != nil {
+		if m.service, err = services.find(r, name); err != nil {
 			return err
 		}
 		if !m.service.Enabled {
@@ -82,7 +82,7 @@ func (c *change) holds(m *material, rec *token.Record, owner *token.Account) err
 	if rec.Kind != token.Service {
 		return nil
 	}
-	now, err := service(c, rec.Service)
+	now, err := services.find(c, rec.Service)
 	if err != nil {
 		return err
 	}

@@ -2,28 +2,27 @@ package authority
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
 
-	"github.com/tokenctl/tokenctl/pkg/audit"
 	"github.com/tokenctl/tokenctl/pkg/provision"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
-func service(r store.Reader, name string) (token.ServiceConfig, error) {
-	s, err := store.Services.Get(r, name)
-	if errors.Is(err, store.ErrNotFound) {
-		return s, token.Errorf(token.ErrNotFound, "there is no service %q", name).WithHint("tokenctl list --services shows them")
-	}
-	return s, err
+var services = named[token.ServiceConfig]{
+	table: store.Services, article: "a", what: "service", action: "service",
+	command: "tokenctl admin service", list: "tokenctl list --services",
+	head: func(s *token.ServiceConfig) head {
+		return head{s.Name, !s.Enabled, &s.CreatedAt, &s.CreatedBy, &s.Revision}
+	},
+	text:  serviceText,
+	shown: asItIs[token.ServiceConfig],
 }
 
-// serviceText is what the audit log says of a service.
-func serviceText(s *token.ServiceConfig) string {
+func serviceText(s, _ *token.ServiceConfig) string {
 	text := fmt.Sprintf("%s, realm %s", s.TokenType, s.Realm)
 	if len(s.Provisioners) > 0 {
 		text += ", provisioners " + strings.Join(s.Provisioners, " ")
@@ -52,46 +51,17 @@ func (s *session) AddService(ctx context.Context, svc token.ServiceConfig) (toke
 	if err := s.checkService(&svc); err != nil {
 		return svc, err
 	}
-	err := s.once(ctx, func(c *change) (string, error) {
-		if err := c.by.needs(c, "add services", token.Admin); err != nil {
-			return "", err
-		}
-		has, err := store.Services.Has(c, svc.Name)
-		if err != nil {
-			return "", err
-		}
-		if has {
-			return "", token.Errorf(token.ErrConflict, "there is a service %q already", svc.Name).WithHint("change it: tokenctl admin service set %s", svc.Name)
-		}
-		svc.CreatedAt, svc.CreatedBy, svc.Revision = c.now, c.by.caller.Owner, 1
-		c.note(audit.Entry{Action: "service.add", Object: svc.Name, Detail: serviceText(&svc)})
-		return "", store.Services.Put(c, svc)
-	}, func(c *change, _ string) (err error) {
-		c.note(audit.Entry{Action: "service.add", Object: svc.Name, Detail: replayed})
-		svc, err = store.Services.Get(c, svc.Name)
-		return goneSince(err)
-	})
-	return svc, err
+	return services.add(ctx, s, svc, func(*change, *token.ServiceConfig) error { return nil })
 }
 
 // Service implements [Services].
-func (s *session) Service(ctx context.Context, name string) (svc token.ServiceConfig, err error) {
-	err = s.view(ctx, func(r store.Reader) (err error) {
-		svc, err = service(r, name)
-		return err
-	})
-	return svc, err
+func (s *session) Service(ctx context.Context, name string) (token.ServiceConfig, error) {
+	return services.get(ctx, s, name)
 }
 
 // ListServices implements [Services].
 func (s *session) ListServices(ctx context.Context) iter.Seq2[token.ServiceConfig, error] {
-	return func(yield func(token.ServiceConfig, error) bool) {
-		if err := s.view(ctx, func(store.Reader) error { return nil }); err != nil {
-			yield(token.ServiceConfig{}, err)
-			return
-		}
-		store.Services.Pages(ctx, s.store)(yield)
-	}
+	return services.all(ctx, s)
 }
 
 // SetService implements [Services].
@@ -99,75 +69,34 @@ func (s *session) SetService(ctx context.Context, svc token.ServiceConfig) (toke
 	if err := svc.Check(); err != nil {
 		return svc, err
 	}
-	var now token.ServiceConfig
-	err := s.update(ctx, func(c *change) error {
-		if err := c.by.needs(c, "change services", token.Admin); err != nil {
-			return err
-		}
-		was, err := service(c, svc.Name)
-		if err != nil {
-			return err
-		}
-		if svc.Revision != 0 && svc.Revision != was.Revision {
-			return token.Errorf(token.ErrConflict, "the service %q has changed meanwhile", svc.Name).WithHint("look again: tokenctl admin service show %s", svc.Name)
-		}
+	return services.set(ctx, s, svc, func(c *change, now, was *token.ServiceConfig) error {
+		others := !slices.Equal(now.Provisioners, was.Provisioners)
 		// One that is there no more may stay, to be disabled with.
-		if !slices.Equal(svc.Provisioners, was.Provisioners) {
-			if err := s.checkService(&svc); err != nil {
+		if others {
+			if err := s.checkService(now); err != nil {
 				return err
 			}
 		}
-		now = svc // fn may run again: the request stays as it is
-		now.CreatedAt, now.CreatedBy, now.Revision = was.CreatedAt, was.CreatedBy, was.Revision+1
-		action := "service.set"
-		switch {
-		case now.Enabled && !was.Enabled:
-			action = "service.enable"
-		case !now.Enabled && was.Enabled:
-			action = "service.disable"
+		if others || now.Enabled != was.Enabled {
+			return provision.ReconcileService(c, now.Name)
 		}
-		c.note(audit.Entry{Action: action, Object: now.Name, Detail: serviceText(&now)})
-		if now.Enabled != was.Enabled || !slices.Equal(now.Provisioners, was.Provisioners) {
-			if err := provision.ReconcileService(c, now.Name); err != nil {
-				return err
-			}
-		}
-		return store.Services.Put(c, now)
+		return nil
 	})
-	return now, err
 }
 
 // DeleteService implements [Services].
 func (s *session) DeleteService(ctx context.Context, name string) error {
-	err := s.view(ctx, func(r store.Reader) error {
-		if err := s.needs(r, "delete services", token.Admin); err != nil {
-			return err
-		}
-		_, err := service(r, name)
-		return err
-	})
-	if err != nil {
+	if err := services.mayRemove(ctx, s, name); err != nil {
 		return err
 	}
 	// A token that is generated after this look finds no service at its use.
-	for t, err := range s.List(ctx, token.Selector{Kind: token.Service, Service: name}) {
-		if err != nil {
-			return err
-		}
-		return token.Errorf(token.ErrConflict, "the service %q has live tokens, %s among them", name, t.ID).
+	live, err := s.anyLive(ctx, token.Selector{Kind: token.Service, Service: name})
+	if err != nil {
+		return err
+	}
+	if live != nil {
+		return token.Errorf(token.ErrConflict, "the service %q has live tokens, %s among them", name, live.ID).
 			WithHint("revoke them first: tokenctl revoke --all-owners --service %s", name)
 	}
-	return s.update(ctx, func(c *change) error {
-		if err := c.by.needs(c, "delete services", token.Admin); err != nil {
-			return err
-		}
-		if _, err := service(c, name); err != nil {
-			return err
-		}
-		c.note(audit.Entry{Action: "service.delete", Object: name})
-		if err := provision.ReconcileService(c, name); err != nil {
-			return err
-		}
-		return store.Services.Delete(c, name)
-	})
+	return services.remove(ctx, s, name, func(c *change) error { return provision.ReconcileService(c, name) })
 }

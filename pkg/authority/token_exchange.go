@@ -87,7 +87,7 @@ func (s *session) signSubject(ctx context.Context, v *verdict, e Exchange, name 
 		if v.said == nil && name != v.identity.Connection {
 			return &Refusal{Reason: WrongConnection, Token: rec.ID}
 		}
-		conn, err := connection(r, name)
+		conn, err := connections.find(r, name)
 		if errors.Is(err, token.ErrNotFound) {
 			return &Refusal{Reason: WrongConnection, Token: rec.ID}
 		}
