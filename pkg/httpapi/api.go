@@ -30,7 +30,7 @@ type apiRoute struct {
 }
 
 func (h *handler) apiTable() []apiRoute {
-	return slices.Concat(connections.routes(h), services.routes(h), providers.routes(h), []apiRoute{
+	return slices.Concat(accounts.routes(h), connections.routes(h), services.routes(h), providers.routes(h), []apiRoute{
 		{"POST", "/tokens", h.postToken},
 		{"GET", "/tokens", h.listTokens},
 		{"GET", "/tokens/{id}", h.getToken},
@@ -50,13 +50,9 @@ func (h *handler) apiTable() []apiRoute {
 		{"POST", "/tokens:exchange", h.exchangeToken},
 		{"GET", "/whoami", h.whoAmI},
 		{"GET", "/accounts", h.listAccounts},
-		{"POST", "/accounts", h.postAccount},
 		{"POST", "/accounts:password", h.setPassword},
 		{"POST", "/accounts:link", h.linkIdentity},
 		{"POST", "/accounts:unlink", h.unlinkIdentity},
-		{"GET", "/accounts/{realm}/{name...}", h.getAccount},
-		{"PUT", "/accounts/{realm}/{name...}", h.putAccount},
-		{"DELETE", "/accounts/{realm}/{name...}", h.deleteAccount},
 		{"GET", "/provisioning", h.listDeliveries},
 		{"POST", "/provisioning:retry", h.retryDeliveries},
 		{"POST", "/providers:explain", h.explainJWT},

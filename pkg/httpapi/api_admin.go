@@ -25,49 +25,6 @@ func (h *handler) whoAmI(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (h *handler) postAccount(w http.ResponseWriter, r *http.Request) error {
-	var body wireAccount
-	s, err := h.serviceOnce(w, r, &body)
-	if err != nil {
-		return err
-	}
-	a, err := body.account()
-	if err != nil {
-		return err
-	}
-	if a, err = s.AddAccount(r.Context(), a); err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusCreated, toWireAccount(a))
-	return nil
-}
-
-// ownerOf is the owner in a path. The name is all of its end: net/http finds no
-// segment that is nothing but an escaped slash.
-func ownerOf(r *http.Request) (token.Owner, error) {
-	if r.PathValue("name") == "" {
-		return token.Owner{}, token.Errorf(token.ErrNotFound, "there is no %s here", r.URL.Path)
-	}
-	return token.NewOwner(r.PathValue("realm"), r.PathValue("name"))
-}
-
-func (h *handler) getAccount(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
-	if err != nil {
-		return err
-	}
-	o, err := ownerOf(r)
-	if err != nil {
-		return err
-	}
-	a, err := s.Account(r.Context(), o)
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, toWireAccount(a))
-	return nil
-}
-
 // setPassword sets the caller's own password, or that of a named owner.
 func (h *handler) setPassword(w http.ResponseWriter, r *http.Request) error {
 	var body wirePassword
@@ -80,46 +37,6 @@ func (h *handler) setPassword(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-func (h *handler) putAccount(w http.ResponseWriter, r *http.Request) error {
-	var body wireAccount
-	s, err := h.serviceFor(w, r, &body)
-	if err != nil {
-		return err
-	}
-	o, err := ownerOf(r)
-	if err != nil {
-		return err
-	}
-	if !body.Owner.IsZero() && body.Owner != o {
-		return token.Errorf(token.ErrUsage, "the body is about %s, the path about %s", body.Owner, o)
-	}
-	body.Owner = o
-	a, err := body.account()
-	if err != nil {
-		return err
-	}
-	if a, err = s.SetAccount(r.Context(), a); err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, toWireAccount(a))
-	return nil
-}
-
-func (h *handler) deleteAccount(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.service(r)
-	if err != nil {
-		return err
-	}
-	o, err := ownerOf(r)
-	if err != nil {
-		return err
-	}
-	if err := mayTake(w, r, longWork); err != nil { // the owner's tokens go first
-		return err
-	}
-	return done(w, s.DeleteAccount(r.Context(), o))
 }
 
 // renewClientSecret makes a client secret, which is shown this once.

@@ -17,23 +17,7 @@ import (
 
 // AddAccount implements [authority.Accounts].
 func (c *Client) AddAccount(ctx context.Context, a token.Account) (token.Account, error) {
-	var w wireAccount
-	err := c.do(ctx, call{
-		method: "POST", path: apiPath + "/accounts", body: toWireAccount(a),
-		changes: true, once: true, want: http.StatusCreated, into: &w, whole: w.whole,
-	})
-	return c.account(&w, err)
-}
-
-func (c *Client) account(w *wireAccount, err error) (token.Account, error) {
-	if err != nil {
-		return token.Account{}, err
-	}
-	a, err := w.account()
-	if err != nil {
-		return token.Account{}, c.told(call{}, c.lost("the answer of %s cannot be understood: %v", c.o.Where, err))
-	}
-	return a, nil
+	return accounts.askAdd(ctx, c, a)
 }
 
 // escapeSegment makes any text one segment of a path: no dots that servers take
@@ -46,28 +30,27 @@ func escapeSegment(s string) string {
 	return escaped
 }
 
-func accountPath(o token.Owner) string {
-	return apiPath + "/accounts/" + escapeSegment(o.Realm) + "/" + escapeSegment(o.Name)
+// ownerName is the name of an owner's account. Of half an owner there is none.
+func ownerName(o token.Owner) (string, error) {
+	if o.Realm == "" || o.Name == "" {
+		return "", nil
+	}
+	o, err := token.NewOwner(o.Realm, o.Name)
+	return o.String(), err
 }
 
 // Account implements [authority.Accounts].
 func (c *Client) Account(ctx context.Context, o token.Owner) (token.Account, error) {
-	if o.Realm == "" || o.Name == "" { // which no path can say
-		return token.Account{}, token.Errorf(token.ErrNotFound, "%s has no account", o)
+	name, err := ownerName(o)
+	if err != nil {
+		return token.Account{}, err
 	}
-	var w wireAccount
-	err := c.do(ctx, call{method: "GET", path: accountPath(o), into: &w, whole: w.whole})
-	return c.account(&w, err)
+	return accounts.askGet(ctx, c, name)
 }
 
 // ListAccounts implements [authority.Accounts].
 func (c *Client) ListAccounts(ctx context.Context, realm string, after token.Owner) iter.Seq2[token.Account, error] {
-	return pages(ctx, c, "/accounts", "accounts", writeQuery(accountQuery{realm, after}, accountFields), func(w *wireAccount) (token.Account, error) {
-		if !w.whole() {
-			return token.Account{}, errNotWhole
-		}
-		return w.account()
-	})
+	return accounts.askList(ctx, c, writeQuery(accountQuery{realm, after}, accountFields))
 }
 
 // SetAccount implements [authority.Accounts].
@@ -76,17 +59,16 @@ func (c *Client) SetAccount(ctx context.Context, a token.Account) (token.Account
 	if a.Owner, err = token.NewOwner(a.Owner.Realm, a.Owner.Name); err != nil {
 		return token.Account{}, err
 	}
-	var w wireAccount
-	err = c.do(ctx, call{method: "PUT", path: accountPath(a.Owner), body: toWireAccount(a), changes: true, into: &w, whole: w.whole})
-	return c.account(&w, err)
+	return accounts.askSet(ctx, c, a)
 }
 
 // DeleteAccount implements [authority.Accounts].
 func (c *Client) DeleteAccount(ctx context.Context, o token.Owner) error {
-	if o.Realm == "" || o.Name == "" {
-		return token.Errorf(token.ErrNotFound, "%s has no account", o)
+	name, err := ownerName(o)
+	if err != nil {
+		return err
 	}
-	return c.do(ctx, call{method: "DELETE", path: accountPath(o), changes: true, long: true, want: http.StatusNoContent})
+	return accounts.askDelete(ctx, c, name)
 }
 
 // SetPassword implements [authority.Accounts].
@@ -109,7 +91,7 @@ func (c *Client) Connection(ctx context.Context, name string) (token.Connection,
 
 // ListConnections implements [authority.Connections].
 func (c *Client) ListConnections(ctx context.Context) iter.Seq2[token.Connection, error] {
-	return connections.askList(ctx, c)
+	return connections.askList(ctx, c, nil)
 }
 
 // SetConnection implements [authority.Connections].
@@ -124,11 +106,11 @@ func (c *Client) DeleteConnection(ctx context.Context, name string) error {
 
 // RenewClientSecret implements [authority.Connections].
 func (c *Client) RenewClientSecret(ctx context.Context, name string) (token.Connection, secret.Secret, error) {
-	if name == "" {
-		return token.Connection{}, secret.Secret{}, connections.missing(name)
-	}
 	var w wireClientSecret
-	err := c.do(ctx, call{method: "POST", path: connections.path(name) + "/secret", changes: true, once: true, into: &w, whole: w.whole})
+	path, err := connections.path(name)
+	if err == nil {
+		err = c.do(ctx, call{method: "POST", path: path + "/secret", changes: true, once: true, into: &w, whole: w.whole})
+	}
 	if err != nil {
 		return token.Connection{}, secret.Secret{}, err
 	}

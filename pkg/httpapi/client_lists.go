@@ -19,6 +19,9 @@ func pages[W, T any](ctx context.Context, c *Client, path, field string, q url.V
 	return func(yield func(T, error) bool) {
 		var none T
 		q := maps.Clone(q)
+		if q == nil {
+			q = url.Values{}
+		}
 		q.Set("limit", strconv.Itoa(longestPage))
 		for {
 			items, next, err := page(ctx, c, path, field, q, read)

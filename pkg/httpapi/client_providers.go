@@ -21,7 +21,7 @@ func (c *Client) Provider(ctx context.Context, name string) (token.Provider, err
 
 // ListProviders implements [authority.Providers].
 func (c *Client) ListProviders(ctx context.Context) iter.Seq2[token.Provider, error] {
-	return providers.askList(ctx, c)
+	return providers.askList(ctx, c, nil)
 }
 
 // SetProvider implements [authority.Providers].
@@ -73,7 +73,5 @@ func (c *Client) UnlinkIdentity(ctx context.Context, o token.Owner, provider, su
 }
 
 func (c *Client) changeLink(ctx context.Context, path string, link wireLink) (token.Account, error) {
-	var w wireAccount
-	err := c.do(ctx, call{method: "POST", path: apiPath + path, body: link, changes: true, into: &w, whole: w.whole})
-	return c.account(&w, err)
+	return accounts.ask(ctx, c, call{method: "POST", path: apiPath + path, body: link, changes: true})
 }

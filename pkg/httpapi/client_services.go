@@ -20,7 +20,7 @@ func (c *Client) Service(ctx context.Context, name string) (token.ServiceConfig,
 
 // ListServices implements [authority.Services].
 func (c *Client) ListServices(ctx context.Context) iter.Seq2[token.ServiceConfig, error] {
-	return services.askList(ctx, c)
+	return services.askList(ctx, c, nil)
 }
 
 // SetService implements [authority.Services].

@@ -12,12 +12,13 @@ import (
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
-// named is a kind of setting of which each has a name: connections, services and
-// identity providers. All are listed, added, shown, changed and deleted in the
-// same way, at both ends of the wire.
+// named is a kind of setting of which each has a name: accounts, connections,
+// services and identity providers. All are added, shown, changed and deleted in
+// the same way, at both ends of the wire.
 type named[T, W any] struct {
 	what   string // as errors call one
 	plural string // as paths and pages call them
+	naming naming
 	name   func(T) string
 	// toWire and fromWire are the two forms of one, and whole says whether an
 	// answer is one.
@@ -27,22 +28,44 @@ type named[T, W any] struct {
 	// fresh is a new one of a name, as it is where a request says nothing.
 	fresh func(name string) T
 
-	list   func(authority.Service, context.Context) iter.Seq2[T, error]
+	list   func(authority.Service, context.Context) iter.Seq2[T, error] // nil: listed in a way of its own
 	get    func(authority.Service, context.Context, string) (T, error)
 	add    func(authority.Service, context.Context, T) (T, error)
 	set    func(authority.Service, context.Context, T) (T, error)
 	remove func(authority.Service, context.Context, string) error
 }
 
+// naming is how a name stands in paths and bodies.
+type naming struct {
+	field    string // of a body, that has the name
+	pattern  string // of the path, below that of all
+	of       func(*http.Request) (string, error)
+	segments func(name string) []string
+	check    func(what, name string) error
+}
+
+var byName = naming{
+	field:    "name",
+	pattern:  "/{name}",
+	of:       func(r *http.Request) (string, error) { return r.PathValue("name"), nil },
+	segments: func(name string) []string { return []string{name} },
+	check:    token.CheckName,
+}
+
 func (n *named[T, W]) routes(h *handler) []apiRoute {
-	all, one := "/"+n.plural, "/"+n.plural+"/{name}"
+	all := "/" + n.plural
+	one := all + n.naming.pattern
 	with := func(fn func(*handler, http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 		return func(w http.ResponseWriter, r *http.Request) error { return fn(h, w, r) }
 	}
-	return []apiRoute{
-		{"GET", all, with(n.serveList)}, {"POST", all, with(n.servePost)},
+	routes := []apiRoute{
+		{"POST", all, with(n.servePost)},
 		{"GET", one, with(n.serveGet)}, {"PUT", one, with(n.servePut)}, {"DELETE", one, with(n.serveDelete)},
 	}
+	if n.list != nil {
+		routes = append(routes, apiRoute{"GET", all, with(n.serveList)})
+	}
+	return routes
 }
 
 func (n *named[T, W]) serveList(h *handler, w http.ResponseWriter, r *http.Request) error {
@@ -66,7 +89,7 @@ func (n *named[T, W]) servePost(h *handler, w http.ResponseWriter, r *http.Reque
 		return err
 	}
 	var name string
-	_ = json.Unmarshal(said["name"], &name) // what is no name is an error below
+	_ = json.Unmarshal(said[n.naming.field], &name) // what is no name is an error below
 	v, err := n.read(h, n.fresh(name), said)
 	if err != nil {
 		return err
@@ -83,7 +106,11 @@ func (n *named[T, W]) serveGet(h *handler, w http.ResponseWriter, r *http.Reques
 	if err != nil {
 		return err
 	}
-	v, err := n.get(s, r.Context(), r.PathValue("name"))
+	name, err := n.naming.of(r)
+	if err != nil {
+		return err
+	}
+	v, err := n.get(s, r.Context(), name)
 	if err != nil {
 		return err
 	}
@@ -94,9 +121,12 @@ func (n *named[T, W]) serveGet(h *handler, w http.ResponseWriter, r *http.Reques
 // servePut changes what the body says and leaves the rest: a client that does
 // not know a setting must not weaken it.
 func (n *named[T, W]) servePut(h *handler, w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("name")
 	var said map[string]json.RawMessage
 	s, err := h.serviceFor(w, r, &said)
+	if err != nil {
+		return err
+	}
+	name, err := n.naming.of(r)
 	if err != nil {
 		return err
 	}
@@ -108,8 +138,9 @@ func (n *named[T, W]) servePut(h *handler, w http.ResponseWriter, r *http.Reques
 	if err != nil {
 		return err
 	}
-	if n.name(v) != name {
-		return token.Errorf(token.ErrUsage, "the body is about %q, the path about %q", n.name(v), name)
+	// The store may spell a name otherwise than the path does.
+	if said := n.name(v); said != name && said != n.name(now) {
+		return token.Errorf(token.ErrUsage, "the body is about %q, the path about %q", said, name)
 	}
 	if v, err = n.set(s, r.Context(), v); err != nil {
 		return err
@@ -123,10 +154,14 @@ func (n *named[T, W]) serveDelete(h *handler, w http.ResponseWriter, r *http.Req
 	if err != nil {
 		return err
 	}
-	if err := mayTake(w, r, longWork); err != nil { // it may look for live tokens first
+	name, err := n.naming.of(r)
+	if err != nil {
 		return err
 	}
-	return done(w, n.remove(s, r.Context(), r.PathValue("name")))
+	if err := mayTake(w, r, longWork); err != nil { // tokens of it may have to be looked for, or to go
+		return err
+	}
+	return done(w, n.remove(s, r.Context(), name))
 }
 
 // read is one as it was, with the fields that were said in the place of its own.
@@ -152,12 +187,15 @@ func (n *named[T, W]) read(h *handler, was T, said map[string]json.RawMessage) (
 	return n.fromWire(&w)
 }
 
-func (n *named[T, W]) path(name string) string {
-	return apiPath + "/" + n.plural + "/" + escapeSegment(name)
-}
-
-func (n *named[T, W]) missing(name string) error {
-	return token.Errorf(token.ErrNotFound, "there is no %s %q", n.what, name)
+func (n *named[T, W]) path(name string) (string, error) {
+	path := apiPath + "/" + n.plural
+	for _, segment := range n.naming.segments(name) {
+		if segment == "" { // which no path can say
+			return "", token.Errorf(token.ErrNotFound, "there is no %s %q", n.what, name)
+		}
+		path += "/" + escapeSegment(segment)
+	}
+	return path, nil
 }
 
 // ask asks for what one is answered with.
@@ -182,14 +220,16 @@ func (n *named[T, W]) askAdd(ctx context.Context, c *Client, v T) (T, error) {
 }
 
 func (n *named[T, W]) askGet(ctx context.Context, c *Client, name string) (v T, err error) {
-	if name == "" { // which no path can say
-		return v, n.missing(name)
+	path, err := n.path(name)
+	if err != nil {
+		return v, err
 	}
-	return n.ask(ctx, c, call{method: "GET", path: n.path(name)})
+	return n.ask(ctx, c, call{method: "GET", path: path})
 }
 
-func (n *named[T, W]) askList(ctx context.Context, c *Client) iter.Seq2[T, error] {
-	return pages(ctx, c, "/"+n.plural, n.plural, url.Values{}, func(w *W) (v T, err error) {
+// askList asks for those that q chooses; nil: for all.
+func (n *named[T, W]) askList(ctx context.Context, c *Client, q url.Values) iter.Seq2[T, error] {
+	return pages(ctx, c, "/"+n.plural, n.plural, q, func(w *W) (v T, err error) {
 		if !n.whole(w) {
 			return v, errNotWhole
 		}
@@ -198,15 +238,20 @@ func (n *named[T, W]) askList(ctx context.Context, c *Client) iter.Seq2[T, error
 }
 
 func (n *named[T, W]) askSet(ctx context.Context, c *Client, v T) (none T, err error) {
-	if err := token.CheckName(n.what, n.name(v)); err != nil {
+	if err := n.naming.check(n.what, n.name(v)); err != nil {
 		return none, err
 	}
-	return n.ask(ctx, c, call{method: "PUT", path: n.path(n.name(v)), body: n.toWire(v), changes: true})
+	path, err := n.path(n.name(v))
+	if err != nil {
+		return none, err
+	}
+	return n.ask(ctx, c, call{method: "PUT", path: path, body: n.toWire(v), changes: true})
 }
 
 func (n *named[T, W]) askDelete(ctx context.Context, c *Client, name string) error {
-	if name == "" {
-		return n.missing(name)
+	path, err := n.path(name)
+	if err != nil {
+		return err
 	}
-	return c.do(ctx, call{method: "DELETE", path: n.path(name), changes: true, long: true, want: http.StatusNoContent})
+	return c.do(ctx, call{method: "DELETE", path: path, changes: true, long: true, want: http.StatusNoContent})
 }

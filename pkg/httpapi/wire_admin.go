@@ -1,7 +1,10 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/audit"
@@ -45,6 +48,54 @@ const (
 	accountDisabled = "disabled"
 )
 
+var accounts = named[token.Account, wireAccount]{
+	what: "account", plural: "accounts", naming: byOwner, name: func(a token.Account) string { return a.Owner.String() },
+	toWire: toWireAccount, fromWire: (*wireAccount).account, whole: (*wireAccount).whole,
+	fresh: func(string) token.Account { return token.Account{} },
+	get: func(s authority.Service, ctx context.Context, name string) (token.Account, error) {
+		o, err := token.ParseOwner(name)
+		if err != nil {
+			return token.Account{}, err
+		}
+		return s.Account(ctx, o)
+	},
+	add: authority.Service.AddAccount, set: authority.Service.SetAccount,
+	remove: func(s authority.Service, ctx context.Context, name string) error {
+		o, err := token.ParseOwner(name)
+		if err != nil {
+			return err
+		}
+		return s.DeleteAccount(ctx, o)
+	},
+}
+
+// byOwner is for what has the name of an owner, realm/name.
+var byOwner = naming{
+	field:   "owner",
+	pattern: "/{realm}/{name...}",
+	of: func(r *http.Request) (string, error) {
+		o, err := ownerOf(r)
+		return o.String(), err
+	},
+	segments: func(name string) []string {
+		realm, name, _ := strings.Cut(name, "/")
+		return []string{realm, name}
+	},
+	check: func(_, name string) error {
+		_, err := token.ParseOwner(name)
+		return err
+	},
+}
+
+// ownerOf is the owner in a path. The name is all of its end: net/http finds no
+// segment that is nothing but an escaped slash.
+func ownerOf(r *http.Request) (token.Owner, error) {
+	if r.PathValue("name") == "" {
+		return token.Owner{}, token.Errorf(token.ErrNotFound, "there is no %s here", r.URL.Path)
+	}
+	return token.NewOwner(r.PathValue("realm"), r.PathValue("name"))
+}
+
 func toWireAccount(a token.Account) wireAccount {
 	w := wireAccount{
 		Owner: a.Owner, Kind: a.Kind, DisplayName: some(a.DisplayName), Roles: a.Roles, Steward: some(a.Steward),
@@ -60,7 +111,7 @@ func toWireAccount(a token.Account) wireAccount {
 
 func (w *wireAccount) account() (token.Account, error) {
 	switch w.Status {
-	case "", accountActive, accountDisabled:
+	case accountActive, accountDisabled:
 	default:
 		return token.Account{}, token.Errorf(token.ErrUsage, "status %q is not active or disabled", w.Status)
 	}
@@ -100,7 +151,7 @@ type wireClientSecret struct {
 func (w *wireClientSecret) whole() bool { return w.wireConnection.whole() && w.ClientSecret != "" }
 
 var connections = named[token.Connection, wireConnection]{
-	what: "connection", plural: "connections", name: func(c token.Connection) string { return c.Name },
+	what: "connection", plural: "connections", naming: byName, name: func(c token.Connection) string { return c.Name },
 	toWire: toWireConnection, fromWire: func(w *wireConnection) (token.Connection, error) { return w.connection(), nil },
 	whole: (*wireConnection).whole, fresh: token.NewConnection,
 	list: authority.Service.ListConnections, get: authority.Service.Connection,

@@ -29,7 +29,7 @@ type wireProvider struct {
 }
 
 var providers = named[token.Provider, wireProvider]{
-	what: "identity provider", plural: "providers", name: func(p token.Provider) string { return p.Name },
+	what: "identity provider", plural: "providers", naming: byName, name: func(p token.Provider) string { return p.Name },
 	toWire: toWireProvider, fromWire: (*wireProvider).provider, whole: (*wireProvider).whole, fresh: token.NewProvider,
 	list: authority.Service.ListProviders, get: authority.Service.Provider,
 	add: authority.Service.AddProvider, set: authority.Service.SetProvider, remove: authority.Service.DeleteProvider,

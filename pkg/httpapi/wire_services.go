@@ -21,7 +21,7 @@ type wireService struct {
 }
 
 var services = named[token.ServiceConfig, wireService]{
-	what: "service", plural: "services", name: func(s token.ServiceConfig) string { return s.Name },
+	what: "service", plural: "services", naming: byName, name: func(s token.ServiceConfig) string { return s.Name },
 	toWire: toWireService, fromWire: (*wireService).service, whole: (*wireService).whole, fresh: token.NewService,
 	list: authority.Service.ListServices, get: authority.Service.Service,
 	add: authority.Service.AddService, set: authority.Service.SetService, remove: authority.Service.DeleteService,

@@ -95,6 +95,9 @@ func accountNonsense(w *world) {
 			if _, err := w.root.AddAccount(background, a); !errors.Is(err, token.ErrUsage) {
 				w.Errorf("%s: %v", what, err)
 			}
+			if a.Owner == local("x") {
+				a.Owner = local("bob") // who is there
+			}
 			if _, err := w.root.SetAccount(background, a); !errors.Is(err, token.ErrUsage) {
 				w.Errorf("%s, set: %v", what, err)
 			}
