@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -129,7 +128,7 @@ clients need a client secret, which is made and shown this once.`,
 				return err
 			}
 			if !secret {
-				return a.changedConnection(c.Context(), conn, "added")
+				return connections.tell(c.Context(), a, conn, "added")
 			}
 			return a.newClientSecret(c.Context(), s, &f.handover, conn.Name, "added", func(token.Connection) error {
 				return s.DeleteConnection(context.WithoutCancel(c.Context()), conn.Name)
@@ -140,15 +139,6 @@ clients need a client secret, which is made and shown this once.`,
 	return c
 }
 
-// changedConnection tells of a change of a connection.
-func (a *app) changedConnection(ctx context.Context, conn token.Connection, done string) error {
-	a.say("%s the connection %s", done, conn.Name)
-	if !a.settings.FormatSet() {
-		return nil
-	}
-	return answer(ctx, a, render.Connections(), conn)
-}
-
 func newAdminConnectionListCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
@@ -156,13 +146,7 @@ func newAdminConnectionListCommand(a *app) *cobra.Command {
 		Long:    `List connections, by name.`,
 		Example: `  tokenctl admin connection list -o yaml`,
 		Args:    noArguments,
-		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := a.service(c.Context())
-			if err != nil {
-				return err
-			}
-			return answerList(c.Context(), a, render.Connections(), s.ListConnections(c.Context()), "no connections")
-		},
+		RunE:    connections.showAll(a),
 	}
 }
 
@@ -174,17 +158,7 @@ func newAdminConnectionShowCommand(a *app) *cobra.Command {
 		Example:           `  tokenctl admin connection show default`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeConnections,
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.service(c.Context())
-			if err != nil {
-				return err
-			}
-			conn, err := s.Connection(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return answer(c.Context(), a, render.Connections(), conn)
-		},
+		RunE:              connections.show(a),
 	}
 }
 
@@ -225,7 +199,7 @@ changes, and none drops it.`,
 				return err
 			}
 			if !secret {
-				return a.changedConnection(c.Context(), conn, "changed")
+				return connections.tell(c.Context(), a, conn, "changed")
 			}
 			return a.newClientSecret(c.Context(), s, &f.handover, conn.Name, "changed", func(now token.Connection) error {
 				was.Revision = now.Revision
@@ -246,22 +220,6 @@ func newAdminConnectionDeleteCommand(a *app) *cobra.Command {
 		Example:           `  tokenctl admin connection delete billing --yes`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeConnections,
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.service(c.Context())
-			if err != nil {
-				return err
-			}
-			conn, err := s.Connection(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := a.confirm("delete the connection " + conn.Name + "?"); err != nil {
-				return err
-			}
-			if err := s.DeleteConnection(c.Context(), conn.Name); err != nil {
-				return err
-			}
-			return a.changedConnection(c.Context(), conn, "deleted")
-		},
+		RunE:              connections.delete(a),
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
-	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -29,27 +28,6 @@ where that is allowed, for the subject itself: NAME/SUBJECT.`,
 	return c
 }
 
-// withProviders makes a change of one identity provider and tells of it.
-func withProviders(ctx context.Context, a *app, change func(authority.Providers) (token.Provider, error), done string) (token.Provider, error) {
-	open := a.service
-	if done == "added" {
-		open = a.growing
-	}
-	s, err := open(ctx)
-	if err != nil {
-		return token.Provider{}, err
-	}
-	p, err := change(s)
-	if err != nil {
-		return p, err
-	}
-	a.say("%s the identity provider %s", done, p.Name)
-	if !a.settings.FormatSet() {
-		return p, nil
-	}
-	return p, answer(ctx, a, render.Providers(), p)
-}
-
 func newAdminIdpListCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
@@ -57,13 +35,7 @@ func newAdminIdpListCommand(a *app) *cobra.Command {
 		Long:    `List identity providers, by name, disabled ones too.`,
 		Example: `  tokenctl admin idp list -o wide`,
 		Args:    noArguments,
-		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := a.service(c.Context())
-			if err != nil {
-				return err
-			}
-			return answerList(c.Context(), a, render.Providers(), s.ListProviders(c.Context()), "no identity providers")
-		},
+		RunE:    providers.showAll(a),
 	}
 }
 
@@ -75,17 +47,7 @@ func newAdminIdpShowCommand(a *app) *cobra.Command {
 		Example:           `  tokenctl admin idp show corp`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeProviders,
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.service(c.Context())
-			if err != nil {
-				return err
-			}
-			p, err := s.Provider(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return answer(c.Context(), a, render.Providers(), p)
-		},
+		RunE:              providers.show(a),
 	}
 }
 
@@ -113,16 +75,7 @@ tokenctl admin idp add.`,
 			if err := changesSomething(c, "no-check"); err != nil {
 				return err
 			}
-			p, err := withProviders(c.Context(), a, func(s authority.Providers) (token.Provider, error) {
-				p, err := s.Provider(c.Context(), args[0])
-				if err != nil {
-					return p, err
-				}
-				if err := f.apply(c, &p); err != nil {
-					return p, err
-				}
-				return s.SetProvider(c.Context(), p)
-			}, "changed")
+			p, err := providers.change(c.Context(), a, args[0], "changed", func(p *token.Provider) error { return f.apply(c, p) })
 			changed := c.Flags().Changed
 			if err == nil && changed("disabled") && p.Disabled {
 				a.say("tokens made after log-ins with it stay; to end those of its own owners: tokenctl revoke --all-owners --realm %s", p.Name)
@@ -146,19 +99,7 @@ the access tokens that came of them, are refused at once.`,
 		Example:           `  tokenctl admin idp delete corp --yes`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeProviders,
-		RunE: func(c *cobra.Command, args []string) error {
-			_, err := withProviders(c.Context(), a, func(s authority.Providers) (token.Provider, error) {
-				p, err := s.Provider(c.Context(), args[0])
-				if err != nil {
-					return p, err
-				}
-				if err := a.confirm("delete the identity provider " + p.Name + "?"); err != nil {
-					return p, err
-				}
-				return p, s.DeleteProvider(c.Context(), p.Name)
-			}, "deleted")
-			return err
-		},
+		RunE:              providers.delete(a),
 	}
 }
 

@@ -58,9 +58,9 @@ warning; --no-check leaves the question out.`,
 			if err != nil {
 				return err
 			}
-			p, err = withProviders(c.Context(), a, func(s authority.Providers) (token.Provider, error) {
+			p, err = providers.add(c.Context(), a, func(s authority.Service) (token.Provider, error) {
 				return s.AddProvider(c.Context(), p)
-			}, "added")
+			})
 			if err != nil {
 				return err
 			}

@@ -1,12 +1,9 @@
 package cmd
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
-	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -91,9 +88,9 @@ scanner recognises it, and it costs no slow hash at each use.`,
 			if err := f.apply(c, &svc); err != nil {
 				return err
 			}
-			err := withServices(c.Context(), a, func(s authority.Services) (token.ServiceConfig, error) {
+			_, err := services.add(c.Context(), a, func(s authority.Service) (token.ServiceConfig, error) {
 				return s.AddService(c.Context(), svc)
-			}, "added")
+			})
 			if err == nil && !enable {
 				a.say("nobody can have a password for it yet: tokenctl admin service enable %s", svc.Name)
 			}
@@ -105,27 +102,6 @@ scanner recognises it, and it costs no slow hash at each use.`,
 	return c
 }
 
-// withServices makes a change of one service and tells of it.
-func withServices(ctx context.Context, a *app, change func(authority.Services) (token.ServiceConfig, error), done string) error {
-	open := a.service
-	if done == "added" {
-		open = a.growing
-	}
-	s, err := open(ctx)
-	if err != nil {
-		return err
-	}
-	svc, err := change(s)
-	if err != nil {
-		return err
-	}
-	a.say("%s the service %s", done, svc.Name)
-	if !a.settings.FormatSet() {
-		return nil
-	}
-	return answer(ctx, a, render.Services(), svc)
-}
-
 func newAdminServiceListCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
@@ -133,13 +109,7 @@ func newAdminServiceListCommand(a *app) *cobra.Command {
 		Long:    `List services, by name, disabled ones too.`,
 		Example: `  tokenctl admin service list -o json`,
 		Args:    noArguments,
-		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := a.service(c.Context())
-			if err != nil {
-				return err
-			}
-			return answerList(c.Context(), a, render.Services(), s.ListServices(c.Context()), "no services")
-		},
+		RunE:    services.showAll(a),
 	}
 }
 
@@ -151,32 +121,8 @@ func newAdminServiceShowCommand(a *app) *cobra.Command {
 		Example:           `  tokenctl admin service show imap`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeServices,
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := a.service(c.Context())
-			if err != nil {
-				return err
-			}
-			svc, err := s.Service(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return answer(c.Context(), a, render.Services(), svc)
-		},
+		RunE:              services.show(a),
 	}
-}
-
-// changeService reads a service, changes it, and writes it back.
-func changeService(ctx context.Context, a *app, name, done string, change func(*token.ServiceConfig) error) error {
-	return withServices(ctx, a, func(s authority.Services) (token.ServiceConfig, error) {
-		svc, err := s.Service(ctx, name)
-		if err != nil {
-			return svc, err
-		}
-		if err := change(&svc); err != nil {
-			return svc, err
-		}
-		return s.SetService(ctx, svc)
-	}, done)
 }
 
 func newAdminServiceSetCommand(a *app) *cobra.Command {
@@ -195,7 +141,8 @@ or rotated from now on. A provisioner that is taken away withdraws its own.`,
 			if err := changesSomething(c); err != nil {
 				return err
 			}
-			return changeService(c.Context(), a, args[0], "changed", func(svc *token.ServiceConfig) error { return f.apply(c, svc) })
+			_, err := services.change(c.Context(), a, args[0], "changed", func(svc *token.ServiceConfig) error { return f.apply(c, svc) })
+			return err
 		},
 	}
 	f.bind(a, c)
@@ -211,10 +158,11 @@ func newAdminServiceStatusCommand(a *app, verb, short string, enabled bool) *cob
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeServices,
 		RunE: func(c *cobra.Command, args []string) error {
-			return changeService(c.Context(), a, args[0], verb+"d", func(svc *token.ServiceConfig) error {
+			_, err := services.change(c.Context(), a, args[0], verb+"d", func(svc *token.ServiceConfig) error {
 				svc.Enabled = enabled
 				return nil
 			})
+			return err
 		},
 	}
 }
@@ -227,17 +175,6 @@ func newAdminServiceDeleteCommand(a *app) *cobra.Command {
 		Example:           `  tokenctl admin service delete imap --yes`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeServices,
-		RunE: func(c *cobra.Command, args []string) error {
-			return withServices(c.Context(), a, func(s authority.Services) (token.ServiceConfig, error) {
-				svc, err := s.Service(c.Context(), args[0])
-				if err != nil {
-					return svc, err
-				}
-				if err := a.confirm("delete the service " + svc.Name + "?"); err != nil {
-					return svc, err
-				}
-				return svc, s.DeleteService(c.Context(), svc.Name)
-			}, "deleted")
-		},
+		RunE:              services.delete(a),
 	}
 }

@@ -110,7 +110,8 @@ standard input or typed unseen.`,
 					return err
 				}
 			}
-			return withAccounts(c.Context(), a, func(s authority.Accounts) (token.Account, error) { return addAccount(c.Context(), s, acc, fresh) }, "added")
+			_, err = accounts.add(c.Context(), a, func(s authority.Service) (token.Account, error) { return addAccount(c.Context(), s, acc, fresh) })
+			return err
 		},
 	}
 	f.bind(a, c)
@@ -141,27 +142,6 @@ func addAccount(ctx context.Context, s authority.Accounts, acc token.Account, pa
 	return s.Account(ctx, acc.Owner)
 }
 
-// withAccounts makes a change of one account and tells of it.
-func withAccounts(ctx context.Context, a *app, change func(authority.Accounts) (token.Account, error), done string) error {
-	open := a.service
-	if done == "added" {
-		open = a.growing
-	}
-	s, err := open(ctx)
-	if err != nil {
-		return err
-	}
-	acc, err := change(s)
-	if err != nil {
-		return err
-	}
-	a.say("%s the account %s", done, acc.Owner)
-	if !a.settings.FormatSet() {
-		return nil
-	}
-	return answer(ctx, a, render.Accounts(), acc)
-}
-
 func newAdminUserListCommand(a *app) *cobra.Command {
 	var realm string
 	c := &cobra.Command{
@@ -190,28 +170,8 @@ func newAdminUserShowCommand(a *app) *cobra.Command {
 		Example:           `  tokenctl admin user show alice`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeOwnerArgument,
-		RunE: func(c *cobra.Command, args []string) error {
-			_, acc, err := a.account(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return answer(c.Context(), a, render.Accounts(), acc)
-		},
+		RunE:              accounts.show(a),
 	}
-}
-
-// account reads the account that an argument names.
-func (a *app) account(ctx context.Context, arg string) (authority.Service, token.Account, error) {
-	o, err := token.ParseOwner(arg)
-	if err != nil {
-		return nil, token.Account{}, err
-	}
-	s, err := a.service(ctx)
-	if err != nil {
-		return nil, token.Account{}, err
-	}
-	acc, err := s.Account(ctx, o)
-	return s, acc, err
 }
 
 func newAdminUserSetCommand(a *app) *cobra.Command {
@@ -227,14 +187,8 @@ roles that the account is to have; --role none takes them all away.`,
 			if err := changesSomething(c); err != nil {
 				return err
 			}
-			s, acc, err := a.account(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := f.apply(c, &acc); err != nil {
-				return err
-			}
-			return withAccounts(c.Context(), a, func(authority.Accounts) (token.Account, error) { return s.SetAccount(c.Context(), acc) }, "changed")
+			_, err := accounts.change(c.Context(), a, args[0], "changed", func(acc *token.Account) error { return f.apply(c, acc) })
+			return err
 		},
 		ValidArgsFunction: a.completeOwnerArgument,
 	}
@@ -262,12 +216,11 @@ func newAdminUserStatusCommand(a *app, verb, short string, disable bool) *cobra.
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeOwnerArgument,
 		RunE: func(c *cobra.Command, args []string) error {
-			s, acc, err := a.account(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			acc.Disabled = disable
-			return withAccounts(c.Context(), a, func(authority.Accounts) (token.Account, error) { return s.SetAccount(c.Context(), acc) }, verb+"d")
+			_, err := accounts.change(c.Context(), a, args[0], verb+"d", func(acc *token.Account) error {
+				acc.Disabled = disable
+				return nil
+			})
+			return err
 		},
 	}
 }
@@ -281,17 +234,6 @@ later under the same name does not get them back.`,
 		Example:           `  tokenctl admin user delete alice --yes`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeOwnerArgument,
-		RunE: func(c *cobra.Command, args []string) error {
-			s, acc, err := a.account(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := a.confirm("delete the account " + acc.Owner.String() + " and revoke all of its tokens?"); err != nil {
-				return err
-			}
-			return withAccounts(c.Context(), a, func(authority.Accounts) (token.Account, error) {
-				return acc, s.DeleteAccount(c.Context(), acc.Owner)
-			}, "deleted")
-		},
+		RunE:              accounts.delete(a),
 	}
 }

@@ -49,9 +49,15 @@ func newIdentityCommand(a *app, verb string, change func(authority.Accounts, con
 		if err != nil {
 			return err
 		}
-		return withAccounts(c.Context(), a, func(s authority.Accounts) (token.Account, error) {
-			return change(s, c.Context(), o, provider, subject)
-		}, verb+"ed")
+		s, err := a.service(c.Context())
+		if err != nil {
+			return err
+		}
+		acc, err := change(s, c.Context(), o, provider, subject)
+		if err != nil {
+			return err
+		}
+		return accounts.tell(c.Context(), a, acc, verb+"ed")
 	}
 	return c
 }
