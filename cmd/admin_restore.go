@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/store"
 	"github.com/tokenctl/tokenctl/pkg/store/bolt"
@@ -226,7 +227,7 @@ func (r *restoring) replace(fresh string) error {
 	if err := move(fresh, r.real); err != nil {
 		return token.Errorf(token.ErrCannotTell, "the store cannot be put in its place, nothing was restored: %w", err)
 	}
-	if err := syncFolder(filepath.Dir(r.real)); err != nil {
+	if err := privatefile.SyncFolder(filepath.Dir(r.real)); err != nil {
 		return token.Errorf(authority.ErrOutcomeUnknown, "the store is restored, but may not outlast a crash: %w", err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
@@ -223,5 +224,5 @@ func replaceRotated(ctx context.Context, path, fresh string, before []string) (l
 	case now != "" && !slices.Contains(before, now):
 		return true, nil
 	}
-	return false, replaceFile(path, []byte(fresh+"\n"))
+	return false, written(privatefile.Replace(path, []byte(fresh+"\n")))
 }

@@ -5,7 +5,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/tokenctl/tokenctl/pkg/wallet"
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 )
 
 // lockFolder keeps other processes that do the same out of a folder until it is
@@ -18,6 +18,6 @@ func lockFolder(ctx context.Context, folder string) (unlock func()) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_ = wallet.Lock(ctx, f)
+	_ = privatefile.Lock(ctx, f)
 	return func() { f.Close() }
 }

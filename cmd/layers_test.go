@@ -21,12 +21,13 @@ const module = "github.com/tokenctl/tokenctl"
 //
 // Rooms that are planned but not built yet have their line already.
 var layers = []layer{
+	{name: "privatefile", outside: "golang.org/x/sys", not: "net database"},
 	{name: "secret", outside: "golang.org/x/crypto", not: "net os database math/rand"},
-	{name: "keyfile", ours: "secret"},
+	{name: "keyfile", ours: "secret privatefile"},
 	{name: "token", ours: "secret", outside: "golang.org/x/text", not: "net os database"},
 
 	{name: "store", ours: "token"},
-	{name: "store/bolt", ours: "store token", outside: "go.etcd.io/bbolt golang.org/x/sys"},
+	{name: "store/bolt", ours: "store token privatefile", outside: "go.etcd.io/bbolt golang.org/x/sys"},
 	{name: "store/memory", ours: "store token"},
 	{name: "store/storetest", ours: "store token", outside: suite},
 
@@ -36,7 +37,7 @@ var layers = []layer{
 	{name: "directory/directorytest", ours: "secret token directory", outside: suite},
 	{name: "provision", ours: "secret token store"},
 	{name: "provision/exec", ours: "secret token provision"},
-	{name: "ldap", ours: "secret directory provision token", outside: "github.com/go-ldap/ldap/v3"},
+	{name: "ldap", ours: "secret privatefile directory provision token", outside: "github.com/go-ldap/ldap/v3"},
 	{name: "idp", ours: "secret token", outside: "github.com/coreos/go-oidc/v3 golang.org/x/oauth2 github.com/go-jose/go-jose/v4 golang.org/x/time"},
 	{name: "signer", ours: "token keyfile store", outside: "github.com/go-jose/go-jose/v4"},
 
@@ -46,7 +47,7 @@ var layers = []layer{
 	{name: "httpapi", ours: "secret token audit authority orphans", outside: "golang.org/x/time"},
 	{name: "metrics", ours: "token", outside: "github.com/prometheus/client_golang"},
 
-	{name: "wallet", ours: "token secret", outside: "github.com/zalando/go-keyring go.yaml.in/yaml/v3 golang.org/x/sys"},
+	{name: "wallet", ours: "token secret privatefile", outside: "github.com/zalando/go-keyring go.yaml.in/yaml/v3"},
 	{name: "terminal", outside: "golang.org/x/term golang.org/x/sys github.com/atotto/clipboard github.com/aymanbagabas/go-osc52/v2 charm.land/lipgloss/v2 github.com/charmbracelet/colorprofile"},
 	{name: "render", ours: "secret token authority terminal", outside: "charm.land/lipgloss/v2 go.yaml.in/yaml/v3 github.com/itchyny/gojq"},
 

@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/terminal"
@@ -185,27 +185,18 @@ func showNew[T any](ctx context.Context, a *app, h *handover, k render.Kind[T], 
 // toNewFile writes a file that nobody else can read and that was not there; it
 // is complete on the disk, or gone.
 func toNewFile(path string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
+	var failed error
+	err := privatefile.Create(path, func(w io.Writer) error {
+		failed = write(w)
+		return failed
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case errors.Is(err, os.ErrExist):
 		return errFileThere(path)
 	}
-	if err != nil {
-		return written(err)
-	}
-	err = write(f)
-	if err == nil {
-		err = written(f.Sync())
-	}
-	if closeErr := f.Close(); err == nil {
-		err = written(closeErr)
-	}
-	if err == nil {
-		err = written(syncFolder(filepath.Dir(path)))
-	}
-	if err != nil {
-		os.Remove(path)
-	}
-	return err
+	return written(err)
 }
 
 // checkReplaceable says before anything is used up whether a file can be put
@@ -221,44 +212,6 @@ func checkReplaceable(path string) error {
 		return token.Errorf(token.ErrUsage, "there is no folder %s", filepath.Dir(path))
 	}
 	return nil
-}
-
-// replaceFile puts a file that nobody else can read in the place of what is
-// there: either that or the whole new one is on the disk.
-func replaceFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // 0600
-	if err != nil {
-		return written(err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		err = syncFolder(filepath.Dir(path))
-	}
-	return written(err)
-}
-
-// syncFolder makes a new name in a folder durable. A folder that cannot be
-// read, and a system that does not know how, are no reason to fail.
-func syncFolder(folder string) error {
-	f, err := os.Open(folder)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	if err := f.Sync(); !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOSPC) {
-		return nil
-	}
-	return err
 }
 
 // copyIssued puts the new secret on the clipboard.

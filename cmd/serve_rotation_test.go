@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokenctl/tokenctl/pkg/wallet"
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 )
 
 // connects makes a connection that rotates, with a retry window.
@@ -223,7 +223,7 @@ func refreshToken(t testing.TB, path string) string {
 func (m *machine) locksSaved() *os.File {
 	f, err := os.OpenFile(filepath.Join(m.home, ".config", "tokenctl", "saved.yaml.lock"), os.O_RDWR, 0)
 	if err == nil {
-		err = wallet.Lock(context.Background(), f)
+		err = privatefile.Lock(context.Background(), f)
 	}
 	if err != nil {
 		m.t.Error(err)

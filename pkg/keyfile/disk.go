@@ -2,6 +2,7 @@ package keyfile
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 )
 
 // maxSize is far more than any number of keys needs, in bytes.
@@ -28,10 +31,10 @@ func Open(path string) (*Keys, error) {
 
 // read reads the file, and also says where path leads to in the end.
 func read(path string) (keys []masterKey, real string, err error) {
-	if real, err = follow(path); err != nil {
+	if real, err = privatefile.Resolve(path); err != nil {
 		return nil, "", unreadable(path, err)
 	}
-	f, err := openSafely(real)
+	f, err := privatefile.Open(real, os.O_RDONLY)
 	if err != nil {
 		return nil, "", unreadable(path, err)
 	}
@@ -51,20 +54,15 @@ func read(path string) (keys []masterKey, real string, err error) {
 
 // unreadable makes an [*Error] of what the system said, or of what is unsafe.
 func unreadable(path string, err error) error {
-	var doubt *unsafeError
+	var unsafe *privatefile.Error
 	switch {
-	case errors.As(err, &doubt):
-		return &Error{Kind: ErrUnsafeFile, Path: path, Reason: doubt.reason, Hint: doubt.hint}
+	case errors.As(err, &unsafe):
+		return &Error{Kind: ErrUnsafeFile, Path: unsafe.Path, Reason: unsafe.Reason, Hint: unsafe.Hint}
 	case errors.Is(err, fs.ErrNotExist):
 		return &Error{Kind: ErrMissing, Path: path, Hint: restore, Cause: fs.ErrNotExist}
 	}
 	return &Error{Kind: ErrUnreadable, Path: path, Cause: err, Hint: restore}
 }
-
-// unsafeError is why a file is not to be trusted, and what to do.
-type unsafeError struct{ reason, hint string }
-
-func (e *unsafeError) Error() string { return e.reason }
 
 // Create makes a key file with one key, and opens it. It never replaces one:
 // if there is a file it is opened, and of two processes that create it at once
@@ -88,7 +86,7 @@ func notWritten(path string, err error, hint string) error {
 // create puts a new file at path if there is none.
 func create(path string, now time.Time) error {
 	folder := filepath.Dir(path)
-	if err := makeFolders(folder); err != nil {
+	if err := privatefile.MakeFolders(folder); err != nil {
 		return err
 	}
 	keys, err := withNew(nil, now)
@@ -101,7 +99,14 @@ func create(path string, now time.Time) error {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	if err := write(f, keys); err != nil {
+	text, err := checked(keys)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
 		return err
 	}
 	// Unlike a rename, a link never replaces, and the loser sees the winner's
@@ -110,38 +115,15 @@ func create(path string, now time.Time) error {
 		return err
 	}
 	// The loser too: the winner may not have come to it yet.
-	return syncFolder(folder)
+	return privatefile.SyncFolder(folder)
 }
 
-// makeFolders makes folder and those above it that are missing, durably.
-func makeFolders(folder string) error {
-	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	above := filepath.Dir(folder)
-	if above == folder {
-		return &fs.PathError{Op: "stat", Path: folder, Err: fs.ErrNotExist}
-	}
-	if err := makeFolders(above); err != nil {
-		return err
-	}
-	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncFolder(above)
-}
-
-// write writes the file and waits until it is on the disk. What could not be
-// read again, such as a key of the year 10000, is not written.
-func write(f *os.File, keys []masterKey) error {
-	data := render(keys)
-	if _, err := parse(data); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
+// checked is the text of a key file. What could not be read again, such as a key
+// of the year 10000, is an error.
+func checked(keys []masterKey) ([]byte, error) {
+	text := render(keys)
+	_, err := parse(text)
+	return text, err
 }
 
 // Reload reads the file again and reports whether there are other keys now.
@@ -190,8 +172,8 @@ func (k *Keys) readAgain() (keys []masterKey, real string, err error) {
 // Add makes a new current key and returns its number. When it returns, the key
 // is in the file, durably: things may be hashed and sealed with it. Of several
 // processes that add keys at once each adds its own; the lock between them is
-// the file PATH.new. The error is an [*Error], [ErrLocked] after waiting for a
-// second, and then the keys are as before.
+// that of the file PATH.lock. The error is an [*Error], [ErrLocked] after waiting
+// for a second, and then the keys are as before.
 func (k *Keys) Add(now time.Time) (number uint32, err error) {
 	err = k.edit(func(keys []masterKey) ([]masterKey, error) {
 		keys, err := withNew(keys, now)
@@ -235,26 +217,34 @@ func (k *Keys) edit(change func([]masterKey) ([]masterKey, error)) error {
 		}
 		return err
 	}
-	real, err := follow(k.path)
+	real, err := privatefile.Resolve(k.path)
 	if err != nil {
 		return unreadable(k.path, err)
 	}
-	lock, err := k.lock(real + ".new")
+	c, err := k.begin(real)
 	if err != nil {
 		return err
 	}
-	defer lock.release()
+	defer c.End()
 	if keys, _, err = k.readAgain(); err != nil {
 		return err
 	}
 	if keys, err = change(keys); err != nil {
 		return err
 	}
-	if err := lock.publish(keys, real); err != nil {
-		return notWritten(k.path, err, "see that the folder can be written and the disk is not full")
+	text, err := checked(keys)
+	if err == nil {
+		err = c.Write(text)
 	}
-	if err := syncFolder(filepath.Dir(real)); err != nil {
+	if err == nil {
+		err = c.Publish()
+	}
+	var late *privatefile.NotDurableError
+	switch {
+	case errors.As(err, &late):
 		return notWritten(k.path, fmt.Errorf("outcome unknown: %w", err), "see whether the file has changed before going on")
+	case err != nil:
+		return notWritten(k.path, err, "see that the folder can be written and the disk is not full")
 	}
 	k.state.Store(newState(keys))
 	return nil
@@ -264,77 +254,20 @@ func (k *Keys) edit(change func([]masterKey) ([]masterKey, error)) error {
 // some milliseconds.
 const lockTimeout = time.Second
 
-// lock makes the file at path, which is the lock, or waits for whom it belongs to.
-func (k *Keys) lock(path string) (*lock, error) {
-	for deadline := time.Now().Add(lockTimeout); ; time.Sleep(lockTimeout / 100) {
-		l, err := newLock(path)
-		switch {
-		case err == nil:
-			return l, nil
-		case !errors.Is(err, fs.ErrExist):
-			return nil, notWritten(k.path, err, "see that the folder can be written")
-		case time.Now().After(deadline):
-			return nil, &Error{Kind: ErrLocked, Path: k.path, Reason: "there is " + path,
-				Hint: "try again; if no tokenctl is at work on it, one was interrupted: remove " + path}
-		}
+// begin keeps other processes from changing the file.
+func (k *Keys) begin(real string) (*privatefile.Change, error) {
+	waiting, cancel := context.WithTimeout(context.Background(), lockTimeout)
+	defer cancel()
+	c, err := privatefile.Begin(waiting, real)
+	var unsafe *privatefile.Error
+	switch {
+	case errors.As(err, &unsafe):
+		return nil, unreadable(k.path, err)
+	case errors.Is(err, privatefile.ErrLocked):
+		return nil, &Error{Kind: ErrLocked, Path: k.path, Reason: err.Error(),
+			Hint: "no lock outlives its process: see which tokenctl is at work on it, and try again"}
+	case err != nil:
+		return nil, notWritten(k.path, err, "see that the folder can be written, and its file system knows locks")
 	}
-}
-
-// lock is a file of which only one can be at its path, and which becomes the
-// key file, so that the lock is given up in the moment of the change.
-type lock struct {
-	file *os.File
-	path string
-	info os.FileInfo
-	done bool // it is the key file now
-}
-
-func newLock(path string) (*lock, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		os.Remove(path)
-		return nil, err
-	}
-	return &lock{file: f, path: path, info: info}, nil
-}
-
-// publish writes the keys and makes the lock the file at path.
-func (l *lock) publish(keys []masterKey, path string) error {
-	if err := write(l.file, keys); err != nil {
-		return err
-	}
-	if !l.stillThere() {
-		return fmt.Errorf("somebody has removed %s", l.path)
-	}
-	// Not earlier: the number of a file that is open is given to no other, so
-	// that stillThere is certain. Not later: Windows moves no open file.
-	if err := l.file.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(l.path, path); err != nil {
-		return err
-	}
-	l.done = true
-	return nil
-}
-
-// stillThere reports whether the lock is what stands at its path, and not that
-// of another process, after somebody took ours for a stale one.
-func (l *lock) stillThere() bool {
-	there, err := os.Lstat(l.path)
-	return err == nil && os.SameFile(l.info, there)
-}
-
-// release removes the lock. One that has become the key file is another's by
-// now, if it is there at all.
-func (l *lock) release() {
-	if !l.done && l.stillThere() {
-		os.Remove(l.path)
-	}
-	l.file.Close()
+	return c, nil
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 )
 
@@ -274,16 +275,12 @@ func TestAddAtOnce(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	k, path := create(t)
-	lock := path + ".new"
-	if err := os.WriteFile(lock, []byte("of another"), 0o600); err != nil {
+	other, err := privatefile.Begin(t.Context(), path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err := k.Add(start)
-	if !errors.Is(err, keyfile.ErrLocked) || !strings.Contains(err.Error(), "remove "+lock) {
+	if _, err := k.Add(start); !errors.Is(err, keyfile.ErrLocked) || !strings.Contains(err.Error(), path+".lock") {
 		t.Errorf("Add: %v", err)
-	}
-	if text, err := os.ReadFile(lock); err != nil || string(text) != "of another" {
-		t.Errorf("the lock of another: %q, %v", text, err)
 	}
 	same(t, k, open(t, path))
 
@@ -294,37 +291,26 @@ func TestLock(t *testing.T) {
 		done <- err
 	}()
 	time.Sleep(50 * time.Millisecond)
-	if err := os.Remove(lock); err != nil {
-		t.Fatal(err)
-	}
+	other.End()
 	if err := <-done; err != nil {
 		t.Errorf("Add: %v", err)
 	}
 	alone(t, path)
 }
 
-// TestLostLock: somebody removes the lock of a process that was only slow, and
-// another takes it. The first must neither publish nor remove the other's.
-func TestLostLock(t *testing.T) {
+// What a process that was killed has left is in nobody's way.
+func TestLeftBehind(t *testing.T) {
 	k, path := create(t)
-	publish, release, err := keyfile.LockFile(path + ".new")
-	if err != nil {
-		t.Fatal(err)
+	for _, left := range []string{".lock", ".new"} {
+		if err := os.WriteFile(path+left, []byte("half a"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	os.Remove(path + ".new")
-	if _, releaseOther, err := keyfile.LockFile(path + ".new"); err != nil {
-		t.Fatal(err)
-	} else {
-		defer releaseOther()
-	}
-	if err := publish(path); err == nil {
-		t.Error("published without the lock")
-	}
-	release()
-	if _, err := os.Lstat(path + ".new"); err != nil {
-		t.Errorf("the lock of the other: %v", err)
+	if _, err := k.Add(start); err != nil {
+		t.Errorf("Add: %v", err)
 	}
 	same(t, k, open(t, path))
+	alone(t, path)
 }
 
 // TestHasherFollowsTheFile is what two processes on one database do.

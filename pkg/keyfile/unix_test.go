@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tokenctl/tokenctl/pkg/keyfile"
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/testdata/needs"
 )
 
@@ -109,7 +110,6 @@ func TestKilledWhileAdding(t *testing.T) {
 		if got := int(numbers[len(numbers)-1].Number); got < last || got > last+1 && last > 0 {
 			t.Errorf("key %d was reported, the file has %d", last, got)
 		}
-		os.Remove(path + ".new") // as the message says
 	}
 }
 
@@ -290,13 +290,14 @@ func TestSymbolicLinks(t *testing.T) {
 
 	// The lock is beside the file, the same for all that lead to it.
 	linked := open(t, relative)
-	if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
+	other, err := privatefile.Begin(t.Context(), path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := linked.Add(start); !errors.Is(err, keyfile.ErrLocked) {
 		t.Errorf("Add: %v", err)
 	}
-	os.Remove(path + ".new")
+	other.End()
 
 	// A change is made to the file, and the link stays.
 	if _, err := linked.Add(start); err != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 )
 
@@ -15,7 +17,11 @@ const maxPassword = 4096
 // readPassword reads a password from a file that only we can read. One line
 // break at its end is not part of it.
 func readPassword(path string) (none secret.Secret, err error) {
-	f, err := openPrivately(path)
+	real, err := privatefile.Resolve(path)
+	if err != nil {
+		return none, err
+	}
+	f, err := privatefile.Open(real, os.O_RDONLY)
 	if err != nil {
 		return none, err
 	}

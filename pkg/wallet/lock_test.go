@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 	"github.com/tokenctl/tokenctl/pkg/wallet"
@@ -64,7 +65,7 @@ func hold(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f, wallet.Lock(context.Background(), f)
+	return f, privatefile.Lock(context.Background(), f)
 }
 
 // child is a process that does something of children, and what it says.
@@ -230,11 +231,17 @@ func TestRemovedLock(t *testing.T) {
 	}()
 	time.Sleep(200 * time.Millisecond)
 	must(t, os.Remove(path))
+	later, err := hold(path)
+	must(t, err)
 	must(t, f.Close())
-	must(t, <-done)
-	if _, err := os.Lstat(path); err != nil {
+	select {
+	case err := <-done:
 		t.Errorf("it was content with a lock that is not there: %v", err)
+	case <-time.After(200 * time.Millisecond):
 	}
+	must(t, os.Remove(path))
+	must(t, later.Close())
+	must(t, <-done)
 }
 
 // Who holds a lock for long is alive: the message sends nobody to remove files.

@@ -223,7 +223,7 @@ func TestWalletFilesAreOurs(t *testing.T) {
 		}
 	}
 	must(t, os.Chmod(path, 0o640))
-	refused("others can get at "+path, "chmod 600 "+path)
+	refused(path+": others can get at it", "chmod 600 "+path)
 	must(t, os.Chmod(path, 0o600))
 	must(t, os.Chmod(folder, 0o770))
 	refused("others can replace", "chmod 700 "+folder)

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -32,7 +33,7 @@ func Create(path string) error {
 
 func create(path string) (err error) {
 	folder := filepath.Dir(path)
-	if err := makeFolder(folder); err != nil {
+	if err := privatefile.MakeFolders(folder); err != nil {
 		return err
 	}
 	if folder, err = resolve(folder); err != nil {
@@ -52,7 +53,7 @@ func create(path string) (err error) {
 	if err := os.Link(temp.Name(), filepath.Join(folder, filepath.Base(path))); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncFolder(folder)
+	return privatefile.SyncFolder(folder)
 }
 
 // format makes an empty file a store. It closes it.
@@ -74,22 +75,4 @@ func format(f *os.File) (err error) {
 		return err
 	}
 	return f.Sync() // bbolt syncs data alone
-}
-
-// makeFolder makes a folder and those above it, each of them durable.
-func makeFolder(folder string) error {
-	if _, err := os.Stat(folder); err == nil {
-		return nil
-	}
-	above := filepath.Dir(folder)
-	if above == folder {
-		return &fs.PathError{Op: "mkdir", Path: folder, Err: fs.ErrNotExist}
-	}
-	if err := makeFolder(above); err != nil {
-		return err
-	}
-	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncFolder(above)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/token"
 )
 
@@ -32,7 +33,7 @@ func (s *Store) guard(ctx context.Context, write bool) (_ *os.File, p pages, err
 				return nil, p, token.Errorf(token.ErrCannotTell, "%s cannot be locked: %w", s.options.Path, err)
 			}
 		}
-		if still(f) {
+		if privatefile.StillThere(f) {
 			if p, err = checkPages(f, s.options.Path, write); err != nil {
 				release(f)
 				return nil, p, err
@@ -42,16 +43,6 @@ func (s *Store) guard(ctx context.Context, write bool) (_ *os.File, p pages, err
 		release(f)
 	}
 	return nil, p, token.Errorf(token.ErrCannotTell, "%s is replaced all the time", s.options.Path)
-}
-
-// still tells whether the open file is the one that its name leads to.
-func still(f *os.File) bool {
-	mine, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	now, err := os.Lstat(f.Name())
-	return err == nil && os.SameFile(mine, now)
 }
 
 // ErrBusy is wrapped by the error for a file whose lock somebody else has held
@@ -159,48 +150,15 @@ func checkFolder(folder string) error {
 	return nil
 }
 
-// resolve follows the symbolic links in a path, none of which may stand in a
-// folder that others can write to: they could send us anywhere.
+// resolve follows the symbolic links in a path.
 func resolve(path string) (string, error) {
-	abs, err := filepath.Abs(path)
+	real, err := privatefile.Resolve(path)
+	var unsafe *privatefile.Error
+	if errors.As(err, &unsafe) {
+		return "", token.Errorf(token.ErrCannotTell, "%s: %s", unsafe.Path, unsafe.Reason).WithHint("%s", unsafe.Hint)
+	}
 	if err != nil {
 		return "", unopened(path, err)
-	}
-	if !modesCount {
-		return abs, nil
-	}
-	real, rest := string(filepath.Separator), strings.Split(abs, string(filepath.Separator))
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		next := filepath.Join(real, name) // also for "", "." and ".."
-		info, err := os.Lstat(next)
-		switch {
-		case err != nil:
-			return "", unopened(path, err)
-		case info.Mode()&fs.ModeSymlink == 0:
-			real = next
-			continue
-		}
-		folder, err := os.Stat(real)
-		if err != nil {
-			return "", unopened(path, err)
-		}
-		if folder.Mode().Perm()&0o022 != 0 {
-			return "", token.Errorf(token.ErrCannotTell, "%s is a symbolic link in a folder that others can write to", next).
-				WithHint("give the path that it should lead to")
-		}
-		if links++; links > 40 {
-			return "", token.Errorf(token.ErrCannotTell, "%s goes through too many symbolic links", path)
-		}
-		target, err := os.Readlink(next)
-		if err != nil {
-			return "", unopened(path, err)
-		}
-		if filepath.IsAbs(target) {
-			real = string(filepath.Separator)
-		}
-		rest = append(strings.Split(target, string(filepath.Separator)), rest...)
 	}
 	return real, nil
 }

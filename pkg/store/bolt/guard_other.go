@@ -11,6 +11,3 @@ const modesCount = false
 
 func checkOwner(string, fs.FileInfo) error       { return nil }
 func checkFolderOwner(string, fs.FileInfo) error { return nil }
-
-// syncFolder does nothing: Windows cannot, and does not need to.
-func syncFolder(string) error { return nil }

@@ -35,13 +35,3 @@ func checkFolderOwner(folder string, info fs.FileInfo) error {
 }
 
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
-
-// syncFolder makes names in a folder durable.
-func syncFolder(folder string) error {
-	f, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
