@@ -180,7 +180,7 @@ interrupted.`,
 	root.SetErr(a.stderr)
 	a.settings.bind(root.PersistentFlags())
 	root.AddCommand(
-		newGenerateCommand(a), newListCommand(a), newShowCommand(a), newVerifyCommand(a), newExchangeCommand(a), newExecCommand(a), newCopyCommand(a),
+		newGenerateCommand(a), newListCommand(a), newShowCommand(a), newVerifyCommand(a), newExchangeCommand(a), newExecCommand(a), newCopyCommand(a), newSavedCommand(a),
 		newRotateCommand(a), newRevokeCommand(a), newSuspendCommand(a), newResumeCommand(a), newDeleteCommand(a),
 		newExpiringCommand(a), newLoginCommand(a), newLogoutCommand(a), newWhoamiCommand(a), newPasswdCommand(a), newContextCommand(a), newAdminCommand(a), newConfigCommand(a), newServeCommand(a), newCompletionCommand(a), newVersionCommand(a),
 	)

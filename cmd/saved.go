@@ -4,14 +4,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokenctl/tokenctl/pkg/authority"
+	"github.com/tokenctl/tokenctl/pkg/render"
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
 	"github.com/tokenctl/tokenctl/pkg/wallet"
 )
+
+func newSavedCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "saved",
+		Short: "Saved refresh tokens: what this machine keeps",
+		Long: `A refresh token that "tokenctl generate refresh NAME --save" has made is kept on
+this machine, in its keyring or, where none answers, in a file that nobody else
+can read. exchange, copy and exec use it by its name; where its connection
+rotates, the new one takes its place.`,
+		Example: `  tokenctl saved list
+  tokenctl saved remove ci-deploy`,
+	}
+	asGroup(c)
+	c.AddCommand(newSavedListCommand(a), newSavedRemoveCommand(a))
+	return c
+}
+
+func savedKind() render.Kind[wallet.SavedToken] {
+	type saved = wallet.SavedToken
+	server := func(s *saved) string {
+		if !strings.HasPrefix(s.Place, "http") {
+			return ""
+		}
+		return s.Place
+	}
+	return render.Kind[saved]{
+		Fields: func(f *render.Fields, s *saved) {
+			f.Text("name", s.Name)
+			f.Text("server", server(s))
+			f.Text("store", strings.TrimPrefix(s.Place, server(s)))
+			f.Text("token", s.Token.Place())
+		},
+		Columns: []render.Column[saved]{
+			{Header: "NAME", Text: func(s *saved) string { return s.Name }},
+			{Header: "WHERE", Text: func(s *saved) string { return s.Place }},
+			{Header: "TOKEN", Text: func(s *saved) string { return s.Token.Place() }},
+		},
+		Name: func(s *saved) string { return s.Name },
+	}
+}
 
 // place is where the tokens are, as saved ones are known by: the URL of the
 // server, or of the file.
@@ -123,7 +165,13 @@ func (a *app) completeSaved(_ *cobra.Command, args []string, _ string) ([]string
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	names, _ := w.SavedNames(place) // completion never fails
+	list, _ := w.AllSaved() // completion never fails
+	var names []string
+	for _, s := range list {
+		if s.Place == place {
+			names = append(names, s.Name)
+		}
+	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 

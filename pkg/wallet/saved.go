@@ -1,9 +1,11 @@
 package wallet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/tokenctl/tokenctl/pkg/secret"
 	"github.com/tokenctl/tokenctl/pkg/token"
@@ -125,17 +127,49 @@ func (w *Wallet) savedAt(place, name string) (Ref, error) {
 	return all.List[i].Token, nil
 }
 
-// SavedNames are the names of the refresh tokens that are kept of a place.
-func (w *Wallet) SavedNames(place string) (names []string, err error) {
+// SavedToken is a refresh token that is kept: under which name, and where.
+type SavedToken struct {
+	Name  string
+	Place string // the URL of the server, or of the store, where it was made
+	Token Ref
+}
+
+// AllSaved returns the refresh tokens that are kept, of all places, by name.
+func (w *Wallet) AllSaved() (list []SavedToken, err error) {
 	var all saved
 	if err := w.saved.read(&all); err != nil {
 		return nil, err
 	}
 	for _, t := range all.List {
-		if t.Place == place {
-			names = append(names, t.Name)
-		}
+		list = append(list, SavedToken(t))
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(list, func(a, b SavedToken) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Place, b.Place))
+	})
+	return list, nil
+}
+
+// Forget removes a refresh token from what is kept, which goes on working;
+// token.ErrNotFound if none is kept under that name. One in a keyring that does
+// not answer is a token.ErrCannotTell, and nothing was removed.
+func (w *Wallet) Forget(ctx context.Context, place, name string) error {
+	at, err := w.savedAt(place, name)
+	if err != nil {
+		return err
+	}
+	if err := w.vault.drop(ctx, at); err != nil {
+		return err
+	}
+	var all saved
+	return w.saved.change(ctx, &all, func() error {
+		i := all.find(place, name)
+		switch {
+		case i < 0:
+			return nil
+		case all.List[i].Token != at:
+			return token.Errorf(token.ErrConflict, "the saved refresh token %q was replaced meanwhile", name).WithHint("try again")
+		}
+		all.List = slices.Delete(all.List, i, i+1)
+		return nil
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -44,9 +45,32 @@ func TestWalletSaved(t *testing.T) {
 	if got, _, savedErr := w.Saved(t.Context(), here, "ci"); err != nil || savedErr != nil || got.Reveal() != "five" {
 		t.Errorf("it is %q: %v, %v", got.Reveal(), err, savedErr)
 	}
-	names, err := w.SavedNames(here)
-	if diff := cmp.Diff([]string{"a", "ci"}, names); diff != "" || err != nil {
-		t.Errorf("%v\n%s", err, diff)
+	has := func(want ...string) {
+		t.Helper()
+		list, err := w.AllSaved()
+		var got []string
+		for _, s := range list {
+			got = append(got, s.Name+" "+s.Place+" "+s.Token.Place())
+		}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
+	has("a "+here+" "+place(), "ci "+here+" "+place(), "ci "+there+" "+place())
+	if err := w.Forget(t.Context(), here, "ci"); err != nil {
+		t.Error(err)
+	}
+	has("a "+here+" "+place(), "ci "+there+" "+place())
+	for _, gone := range [][2]string{{here, "ci"}, {here, "none"}, {there, "a"}} {
+		if err := w.Forget(t.Context(), gone[0], gone[1]); !errors.Is(err, token.ErrNotFound) {
+			t.Errorf("%s of %s: %v", gone[1], gone[0], err)
+		}
+	}
+	if got, _, err := w.Saved(t.Context(), there, "ci"); err != nil || got.Reveal() != "two" {
+		t.Errorf("that of the other place is %q, %v", got.Reveal(), err)
+	}
+	if text, err := os.ReadFile(filepath.Join(folder, "credentials.yaml")); strings.Contains(string(text), "five") {
+		t.Errorf("what was forgotten is there: %s, %v", text, err)
 	}
 	if err := w.Save(t.Context(), here, "no name", secret.FromText("x"), ""); !errors.Is(err, token.ErrUsage) {
 		t.Errorf("a name that is none: %v", err)
