@@ -72,7 +72,7 @@ var oauthErrors = []struct {
 	{token.ErrRefused, oauthError{http.StatusBadRequest, "invalid_grant", "the token is not accepted", nil}},
 	{authority.ErrOtherClient, oauthError{http.StatusBadRequest, "invalid_grant", "the token was issued to another client", nil}},
 	{authority.ErrNotOurs, oauthError{http.StatusBadRequest, "unsupported_token_type", "it is a token of an identity provider, which alone can revoke it", nil}},
-	{token.ErrConflict, oauthError{http.StatusConflict, "invalid_request", "changed meanwhile; try again", nil}},
+	{token.ErrConflict, oauthError{http.StatusBadRequest, "invalid_request", "changed meanwhile; try again", nil}},
 	{token.ErrUsage, oauthError{http.StatusBadRequest, "invalid_request", "", nil}},
 	{token.ErrCannotTell, oauthError{http.StatusServiceUnavailable, "temporarily_unavailable", "nobody can say at the moment", nil}},
 }
