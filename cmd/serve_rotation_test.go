@@ -221,7 +221,7 @@ func refreshToken(t testing.TB, path string) string {
 // locksSaved keeps all others from changing what says which tokens are saved,
 // until the file is closed.
 func (m *machine) locksSaved() *os.File {
-	f, err := os.OpenFile(filepath.Join(m.home, ".config", "tokenctl", "saved.yaml.lock"), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(m.home, ".config", "tokenctl", "saved.yaml.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err == nil {
 		err = privatefile.Lock(context.Background(), f)
 	}

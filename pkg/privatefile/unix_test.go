@@ -89,25 +89,25 @@ func TestResolve(t *testing.T) {
 	top, err := filepath.EvalSymlinks(t.TempDir())
 	must(t, err)
 	at := func(names ...string) string { return filepath.Join(append([]string{top}, names...)...) }
-	for _, folder := range []string{"real", "ours", "shared"} {
+	for _, folder := range []string{"real", "ours", "open"} {
 		must(t, os.Mkdir(at(folder), 0o700))
 	}
 	must(t, os.WriteFile(at("real", "file"), nil, 0o600))
 	for link, to := range map[string]string{
 		"ours/absolute": at("real", "file"), "ours/relative": "../real/file", "ours/twice": "relative", "ours/folder": at("real"),
-		"ours/loop": "loop", "ours/nowhere": "none", "shared/link": at("real", "file"), "ours/through": "../shared/link",
+		"ours/loop": "loop", "ours/nowhere": "none", "open/link": at("real", "file"), "ours/through": "../open/link",
 	} {
 		must(t, os.Symlink(to, at(link)))
 	}
-	must(t, os.Chmod(at("shared"), 0o777|fs.ModeSticky))
+	must(t, os.Chmod(at("open"), 0o777|fs.ModeSticky))
 	for _, path := range []string{"real/file", "ours/absolute", "ours/relative", "ours/twice", "ours/folder/file", "ours/./folder/../relative"} {
 		if got, err := privatefile.Resolve(top + "/" + path); got != at("real", "file") || err != nil {
 			t.Errorf("%s leads to %q, %v", path, got, err)
 		}
 	}
-	for _, path := range []string{"shared/link", "ours/through"} {
+	for _, path := range []string{"open/link", "ours/through"} {
 		_, err := privatefile.Resolve(at(path))
-		unsafe(t, err, at("shared", "link"), "others can write")
+		unsafe(t, err, at("open", "link"), "others can write")
 	}
 	if _, err := privatefile.Resolve(at("ours", "loop")); !errors.Is(err, syscall.ELOOP) {
 		t.Errorf("a loop: %v", err)
