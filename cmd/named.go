@@ -19,6 +19,8 @@ type named[T any] struct {
 	ends string // what the question before a deletion adds to it
 	kind func() render.Kind[T]
 	name func(T) string
+	// check refuses what cannot be a name before anything is opened; nil: nothing.
+	check func(name string) error
 
 	list   func(authority.Service, context.Context) iter.Seq2[T, error]
 	get    func(authority.Service, context.Context, string) (T, error)
@@ -45,6 +47,10 @@ var (
 	accounts = named[token.Account]{
 		what: "account", ends: " and revoke all of its tokens", kind: render.Accounts,
 		name: func(a token.Account) string { return a.Owner.String() },
+		check: func(name string) error {
+			_, err := token.ParseOwner(name)
+			return err
+		},
 		get: func(s authority.Service, ctx context.Context, name string) (token.Account, error) {
 			o, err := token.ParseOwner(name)
 			if err != nil {
@@ -76,6 +82,11 @@ func (n *named[T]) showAll(a *app) func(*cobra.Command, []string) error {
 
 // open reads one.
 func (n *named[T]) open(ctx context.Context, a *app, name string) (s authority.Service, v T, err error) {
+	if n.check != nil {
+		if err := n.check(name); err != nil {
+			return s, v, err
+		}
+	}
 	if s, err = a.service(ctx); err == nil {
 		v, err = n.get(s, ctx, name)
 	}

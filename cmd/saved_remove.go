@@ -11,8 +11,8 @@ func newSavedRemoveCommand(a *app) *cobra.Command {
 		Use:   "remove NAME",
 		Short: "Remove a saved refresh token from this machine",
 		Long: `Remove a refresh token from what this machine keeps, of the server or store that
-you work with; --server or --store name another, which need not be there any
-more. The token itself goes on working: "tokenctl revoke" ends it.`,
+you work with; --server or --store name another, as "tokenctl saved list" shows
+it, which need not be there any more. The token itself goes on working: "tokenctl revoke" ends it.`,
 		Example: `  tokenctl saved remove ci-deploy
   tokenctl saved remove ci-deploy --server https://old.example.org`,
 		Args:              exactly("NAME"),

@@ -17,7 +17,7 @@ func TestAccountPut(t *testing.T) {
 	for _, body := range []string{`{"status":"on"}`, `{"status":""}`, `{"kind":"robot"}`, `{"roles":["two words"]}`, `{"steward":"local/bot"}`, `{"nickname":"x"}`} {
 		a.wants(a.ask("PUT", path, body), 400, "usage")
 	}
-	for i, body := range []string{`{}`, `{"owner":"local/ALICE","kind":"person"}`, `{"display_name":"Alice Example"}`} {
+	for i, body := range []string{`{}`, `{"owner":"local/ALICE","kind":"person"}`, `{"display_name":"Alice Example"}`, `{"owner":"","revision":0}`} {
 		set := a.ask("PUT", path, body)
 		a.wants(set, 200, "")
 		if set.body["status"] != "disabled" || len(set.body["roles"].([]any)) != 1 || set.body["revision"] != float64(3+i) {

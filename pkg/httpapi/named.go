@@ -121,15 +121,29 @@ func (n *named[T, W]) serveGet(h *handler, w http.ResponseWriter, r *http.Reques
 // servePut changes what the body says and leaves the rest: a client that does
 // not know a setting must not weaken it.
 func (n *named[T, W]) servePut(h *handler, w http.ResponseWriter, r *http.Request) error {
-	var said map[string]json.RawMessage
-	s, err := h.serviceFor(w, r, &said)
+	who, err := h.caller(r)
 	if err != nil {
+		return err
+	}
+	var said map[string]json.RawMessage
+	if _, err := readJSON(w, r, h.Limits, &said); err != nil {
 		return err
 	}
 	name, err := n.naming.of(r)
 	if err != nil {
 		return err
 	}
+	// Before they are told that they may not see it, or that it is not there.
+	if err := h.Rules.Require(r.Context(), who, "change "+n.what+"s", token.Admin); err != nil {
+		return err
+	}
+	// What is empty says nothing. Without a revision it is the one that is read now.
+	for field, empty := range map[string]string{n.naming.field: `""`, "revision": "0"} {
+		if v := string(said[field]); v == empty || v == "null" {
+			delete(said, field)
+		}
+	}
+	s := h.Rules.As(who)
 	now, err := n.get(s, r.Context(), name)
 	if err != nil {
 		return err

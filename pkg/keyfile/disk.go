@@ -260,10 +260,11 @@ func (k *Keys) begin(real string) (*privatefile.Change, error) {
 	defer cancel()
 	c, err := privatefile.Begin(waiting, real)
 	var unsafe *privatefile.Error
+	var locked *privatefile.LockedError
 	switch {
 	case errors.As(err, &unsafe):
 		return nil, unreadable(k.path, err)
-	case errors.Is(err, privatefile.ErrLocked):
+	case errors.As(err, &locked):
 		return nil, &Error{Kind: ErrLocked, Path: k.path, Reason: err.Error(),
 			Hint: "no lock outlives its process: see which tokenctl is at work on it, and try again"}
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,20 @@ func TestBindPasswordChanges(t *testing.T) {
 	d := open(t, options(s), func(o *Options) { o.BindPasswordFile = writeFile(t, "wrong", 0o600) })
 	cannotTell(t, d, "refuses the bind", people(1)...)
 	must(t, os.WriteFile(d.o.BindPasswordFile, []byte(slapd.ServicePassword), 0o600))
+	if verdicts, err := d.Presence(t.Context(), people(1)); err != nil || count(verdicts) != "1 present, 0 absent, 0 doubts" {
+		t.Errorf("%s (%v)", count(verdicts), err)
+	}
+}
+
+// A secret of Kubernetes is a link over links, in a folder that all may write.
+func TestBindPasswordInAVolume(t *testing.T) {
+	s := slapd.Start(t, slapd.Options{People: 1})
+	volume, real := t.TempDir(), writeFile(t, slapd.ServicePassword, 0o400)
+	for link, to := range map[string]string{"password": "..data/" + filepath.Base(real), "..data": "..2026", "..2026": filepath.Dir(real)} {
+		must(t, os.Symlink(to, filepath.Join(volume, link)))
+	}
+	must(t, os.Chmod(volume, 0o777|os.ModeSticky))
+	d := open(t, options(s), func(o *Options) { o.BindPasswordFile = filepath.Join(volume, "password") })
 	if verdicts, err := d.Presence(t.Context(), people(1)); err != nil || count(verdicts) != "1 present, 0 absent, 0 doubts" {
 		t.Errorf("%s (%v)", count(verdicts), err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/tokenctl/tokenctl/pkg/privatefile"
 	"github.com/tokenctl/tokenctl/pkg/secret"
@@ -17,7 +18,9 @@ const maxPassword = 4096
 // readPassword reads a password from a file that only we can read. One line
 // break at its end is not part of it.
 func readPassword(path string) (none secret.Secret, err error) {
-	real, err := privatefile.Resolve(path)
+	// Whoever can exchange a link gets nothing by it but a failed bind, and the
+	// volume of a secret in Kubernetes is one of links in a folder for all.
+	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return none, err
 	}

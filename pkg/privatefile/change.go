@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 )
 
-// ErrLocked says that another process is changing a file.
-var ErrLocked = errors.New("another process is changing it")
+// LockedError says that another process is changing a file.
+type LockedError struct{ Lock string }
+
+func (e *LockedError) Error() string { return "another process has locked " + e.Lock }
 
 // Change is a change of a file, which keeps other changes out until it ends. The
 // file is replaced as a whole: whoever reads it has the old one or the new one.
@@ -23,8 +25,9 @@ type Change struct {
 
 // Begin begins to change the file at a path, which [Resolve] has given and which
 // need not be there yet. The lock is that of a file PATH.lock, not the file itself:
-// it ends with the process that has it, however that may end. Begin waits for it until ctx ends, and then the error is [ErrLocked] and
-// ctx's own; else it is an [*Error] or that of the system.
+// it ends with the process that has it, however that may end. Begin waits for it
+// until ctx ends, and then the error is a [*LockedError]; else it is an [*Error] or
+// that of the system.
 func Begin(ctx context.Context, path string) (*Change, error) {
 	for {
 		f, err := Open(path+".lock", os.O_RDWR|os.O_CREATE)
@@ -32,17 +35,18 @@ func Begin(ctx context.Context, path string) (*Change, error) {
 			return nil, err
 		}
 		err = Lock(ctx, f)
-		if err == nil && StillThere(f) {
+		there := StillThere(f)
+		if err == nil && there {
 			return &Change{lock: f, path: path}, nil
 		}
 		f.Close()
 		switch {
-		case err == nil: // who had it has removed it: whoever comes now locks another
-		case ctx.Err() != nil:
-			return nil, fmt.Errorf("%w: it has locked %s (%w)", ErrLocked, f.Name(), ctx.Err())
-		default:
+		case err != nil && ctx.Err() != nil:
+			return nil, &LockedError{f.Name()}
+		case err != nil && there:
 			return nil, err
 		}
+		// Who had it has removed it: whoever comes now locks another.
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package privatefile opens, locks and replaces files that nobody but their
-// owner may read or put another in the place of: keys, tokens, log-ins. Whoever
-// can write a folder can replace what is in it, so folders count, and the
-// symbolic links on the way.
+// owner may read, or put others in the place of: keys, tokens, log-ins. Whoever
+// can write a folder can replace what is in it, so there are checks of folders too,
+// and of the symbolic links on the way.
 //
 // Where permission bits say nothing, as on Windows, access lists decide, which
 // folders hand down; then only what is no regular file is refused.
@@ -32,14 +32,19 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s; %s", e.Path, e.Reas
 const maxLinks = 40
 
 // Resolve returns where a path leads to. No symbolic link on the way may stand in
-// a folder that others can write: it may be theirs, and lead to a file of their
-// choice. The error is an [*Error] or that of the system.
+// a folder that others can write, even a sticky one: it may be theirs, and lead to
+// a file of their choice. The error is an [*Error] or that of the system.
 func Resolve(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
 	}
 	if !modesCount {
+		// Only where it has to: not every path of Windows can be evaluated.
+		info, err := os.Lstat(abs)
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return abs, err
+		}
 		return filepath.EvalSymlinks(abs)
 	}
 	const root = string(filepath.Separator)
@@ -78,7 +83,7 @@ func Resolve(path string) (string, error) {
 }
 
 // Open opens a regular file that is ours, or root's, and that nobody else can
-// read. A path with symbolic links is for [Resolve] first. With os.O_CREATE it is
+// read. Its folder is for [CheckFolder], a path with symbolic links for [Resolve] before that. With os.O_CREATE it is
 // made with mode 0600. Nothing that blocks or does something when it is opened,
 // such as a FIFO or a device, is opened. The error is an [*Error] or that of the
 // system.
@@ -129,7 +134,7 @@ func CheckFolder(folder string) error {
 	case err != nil || !modesCount:
 		return err
 	case !ours(info):
-		return &Error{folder, "the folder belongs to another user", "use one of your own"}
+		return &Error{folder, "the folder belongs to another user", "use a folder of your own"}
 	case info.Mode().Perm()&0o022 != 0:
 		return &Error{folder, fmt.Sprintf("others can replace what is in the folder, its mode is %04o", info.Mode().Perm()), "if nobody has, chmod 700 " + folder}
 	}

@@ -70,7 +70,9 @@ func TestChangesOneByOne(t *testing.T) {
 	locked := func() {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := privatefile.Begin(ctx, path); !errors.Is(err, privatefile.ErrLocked) || !errors.Is(err, context.DeadlineExceeded) {
+		_, err := privatefile.Begin(ctx, path)
+		var by *privatefile.LockedError
+		if !errors.As(err, &by) || by.Lock != path+".lock" {
 			t.Errorf("while another is under way: %v", err)
 		}
 	}

@@ -76,10 +76,11 @@ func TestFoldersOfOthers(t *testing.T) {
 	path := filepath.Join(folder, "file")
 	must(t, os.WriteFile(path, nil, 0o600))
 	must(t, os.Symlink(path, filepath.Join(folder, "link")))
+	link := filepath.Join(folder, "link")
 	must(t, os.Chown(folder, 4711, -1))
 	unsafe(t, privatefile.CheckFolder(folder), folder, "another user")
-	_, err := privatefile.Resolve(filepath.Join(folder, "link"))
-	unsafe(t, err, filepath.Join(folder, "link"), "symbolic link")
+	_, err := privatefile.Resolve(link) // ours, where the folder's owner can replace it
+	unsafe(t, err, link, "symbolic link")
 	must(t, os.Chown(path, 4711, -1))
 	_, err = privatefile.Open(path, os.O_RDONLY)
 	unsafe(t, err, path, "another user")
@@ -89,25 +90,25 @@ func TestResolve(t *testing.T) {
 	top, err := filepath.EvalSymlinks(t.TempDir())
 	must(t, err)
 	at := func(names ...string) string { return filepath.Join(append([]string{top}, names...)...) }
-	for _, folder := range []string{"real", "ours", "open"} {
+	for _, folder := range []string{"real", "ours", "open", "sticky"} {
 		must(t, os.Mkdir(at(folder), 0o700))
 	}
 	must(t, os.WriteFile(at("real", "file"), nil, 0o600))
 	for link, to := range map[string]string{
 		"ours/absolute": at("real", "file"), "ours/relative": "../real/file", "ours/twice": "relative", "ours/folder": at("real"),
-		"ours/loop": "loop", "ours/nowhere": "none", "open/link": at("real", "file"), "ours/through": "../open/link",
+		"ours/loop": "loop", "ours/nowhere": "none", "open/link": at("real", "file"), "ours/through": "../open/link", "sticky/link": at("real", "file"),
 	} {
 		must(t, os.Symlink(to, at(link)))
 	}
-	must(t, os.Chmod(at("open"), 0o777|fs.ModeSticky))
+	must(t, errors.Join(os.Chmod(at("open"), 0o777), os.Chmod(at("sticky"), 0o777|fs.ModeSticky)))
 	for _, path := range []string{"real/file", "ours/absolute", "ours/relative", "ours/twice", "ours/folder/file", "ours/./folder/../relative"} {
 		if got, err := privatefile.Resolve(top + "/" + path); got != at("real", "file") || err != nil {
 			t.Errorf("%s leads to %q, %v", path, got, err)
 		}
 	}
-	for _, path := range []string{"open/link", "ours/through"} {
+	for path, link := range map[string]string{"open/link": "open/link", "ours/through": "open/link", "sticky/link": "sticky/link"} {
 		_, err := privatefile.Resolve(at(path))
-		unsafe(t, err, at("open", "link"), "others can write")
+		unsafe(t, err, at(link), "others can write")
 	}
 	if _, err := privatefile.Resolve(at("ours", "loop")); !errors.Is(err, syscall.ELOOP) {
 		t.Errorf("a loop: %v", err)

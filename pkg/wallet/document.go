@@ -34,7 +34,7 @@ const maxSize = 1 << 20
 func (d document) open() (*os.File, error) {
 	path, err := privatefile.Resolve(d.path)
 	if err == nil {
-		err = privatefile.CheckFolder(filepath.Dir(path))
+		err = checkFolder(filepath.Dir(path))
 	}
 	if err != nil {
 		return nil, err
@@ -137,10 +137,11 @@ func (d document) begin(ctx context.Context, c content, fn func() error) (*priva
 	waiting, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
 	u, err := privatefile.Begin(waiting, path)
+	var locked *privatefile.LockedError
 	switch {
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
-	case errors.Is(err, privatefile.ErrLocked):
+	case errors.As(err, &locked):
 		return nil, token.Errorf(token.ErrCannotTell, "%s is being changed: %w", d.path, err).
 			WithHint("no lock outlives its process: see which tokenctl is at work, and try again when it has ended")
 	case err != nil:
@@ -186,12 +187,21 @@ func (d document) real() (string, error) {
 		}
 	}
 	if err == nil {
-		err = privatefile.CheckFolder(filepath.Dir(path))
+		err = checkFolder(filepath.Dir(path))
 	}
 	if err != nil {
 		return "", d.notWritten(err)
 	}
 	return path, nil
+}
+
+func checkFolder(folder string) error {
+	err := privatefile.CheckFolder(folder)
+	var unsafe *privatefile.Error
+	if errors.As(err, &unsafe) {
+		unsafe.Hint += ", or set XDG_CONFIG_HOME to another of your own"
+	}
+	return err
 }
 
 // notWritten is for a change that failed. What is not to be trusted has a hint of

@@ -244,6 +244,21 @@ func TestRemovedLock(t *testing.T) {
 	must(t, <-done)
 }
 
+// Who gives up leaves no lock behind, not even in the same process.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	w := open(t, folder, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _ = w.Add(ctx, prod("a"), secret.Secret{})
+	_, err := w.Add(t.Context(), prod("b"), secret.Secret{})
+	must(t, err)
+	if left, _ := filepath.Glob(filepath.Join(folder, "*.lock")); len(left) > 0 && runtime.GOOS != "windows" {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 // Who holds a lock for long is alive: the message sends nobody to remove files.
 func TestHeldForLong(t *testing.T) {
 	t.Parallel()

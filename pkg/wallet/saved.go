@@ -43,7 +43,7 @@ func (s *saved) find(place, name string) int {
 	return slices.IndexFunc(s.List, func(t savedToken) bool { return t.Place == place && t.Name == name })
 }
 
-func errNotSaved(place, name string) error {
+func errNotSaved(place, name string) *token.Error {
 	return token.Errorf(token.ErrNotFound, "no refresh token %q of %s is saved here", name, place).
 		WithHint("tokenctl generate refresh %s --save makes one", name)
 }
@@ -64,6 +64,8 @@ func (w *Wallet) Save(ctx context.Context, place, name string, s secret.Secret, 
 	unused := fresh
 	err = w.saved.change(ctx, &all, func() error {
 		switch i := all.find(place, name); {
+		case i < 0 && was != "": // it was removed meanwhile, and stays so
+			unused = fresh
 		case i < 0:
 			unused = ""
 			all.List = append(all.List, savedToken{Name: name, Place: place, Token: fresh})
@@ -154,6 +156,9 @@ func (w *Wallet) AllSaved() (list []SavedToken, err error) {
 // not answer is a token.ErrCannotTell, and nothing was removed.
 func (w *Wallet) Forget(ctx context.Context, place, name string) error {
 	at, err := w.savedAt(place, name)
+	if errors.Is(err, token.ErrNotFound) {
+		return errNotSaved(place, name).WithHint("tokenctl saved list shows what is kept, and where it was made")
+	}
 	if err != nil {
 		return err
 	}

@@ -66,10 +66,15 @@ func TestWalletSaved(t *testing.T) {
 			t.Errorf("%s of %s: %v", gone[1], gone[0], err)
 		}
 	}
+	// One that was being exchanged when it was removed does not come back.
+	if err := w.Save(t.Context(), here, "ci", secret.FromText("six"), was); err != nil {
+		t.Error(err)
+	}
+	has("a "+here+" "+place(), "ci "+there+" "+place())
 	if got, _, err := w.Saved(t.Context(), there, "ci"); err != nil || got.Reveal() != "two" {
 		t.Errorf("that of the other place is %q, %v", got.Reveal(), err)
 	}
-	if text, err := os.ReadFile(filepath.Join(folder, "credentials.yaml")); strings.Contains(string(text), "five") {
+	if text, err := os.ReadFile(filepath.Join(folder, "credentials.yaml")); strings.Contains(string(text), "five") || strings.Contains(string(text), "six") {
 		t.Errorf("what was forgotten is there: %s, %v", text, err)
 	}
 	if err := w.Save(t.Context(), here, "no name", secret.FromText("x"), ""); !errors.Is(err, token.ErrUsage) {

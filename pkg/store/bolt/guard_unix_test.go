@@ -138,6 +138,7 @@ func TestSymlinks(t *testing.T) {
 		{"open folder", 0o777, real, "", false},
 		{"group's folder", 0o775, real, "", false},
 		{"to the folder, in a sticky folder", 0o777 | os.ModeSticky, filepath.Dir(real), "/tokens.db", false},
+		{"to the folder, in an open folder", 0o777, filepath.Dir(real), "/tokens.db", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			folder := t.TempDir()
