@@ -92,11 +92,46 @@ func TestSavedWhileReplaced(t *testing.T) {
 		must(t, open(t, folder, nil).Save(t.Context(), here, "ci", secret.FromText("good"), ""))
 	}
 	save()
+	w := open(t, folder, nil)
+	whileReplaced(t, save, func() (secret.Secret, error) {
+		s, _, err := w.Saved(t.Context(), here, "ci")
+		return s, err
+	})
+}
+
+// The same of the credential of a context; but that of another server, which has
+// the name by now, is not this one's.
+func TestCredentialWhileReplaced(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	other, w := open(t, folder, nil), open(t, folder, nil)
+	_, err := w.Add(t.Context(), prod("prod"), secret.FromText("good"))
+	must(t, err)
+	whileReplaced(t, func() {
+		must(t, other.SetCredential(t.Context(), "prod", secret.FromText("good")))
+	}, func() (secret.Secret, error) {
+		c, err := w.Context("prod")
+		must(t, err)
+		return w.Credential(t.Context(), c)
+	})
+	before, err := w.Context("prod")
+	must(t, err)
+	elsewhere := prod("prod")
+	elsewhere.Server = "https://elsewhere.example.org"
+	_, err = other.Replace(t.Context(), elsewhere, secret.FromText("of elsewhere"))
+	must(t, err)
+	if s, err := w.Credential(t.Context(), before); !errors.Is(err, token.ErrCannotTell) || !s.IsZero() {
+		t.Errorf("it is %q, %v", s.Reveal(), err)
+	}
+}
+
+// whileReplaced reads again and again while another replaces a secret.
+func whileReplaced(t *testing.T, replace func(), read func() (secret.Secret, error)) {
 	var reader sync.WaitGroup
 	done := make(chan bool)
 	reader.Go(func() {
-		for w := open(t, folder, nil); ; {
-			if s, _, err := w.Saved(t.Context(), here, "ci"); err != nil || s.Reveal() != "good" {
+		for {
+			if s, err := read(); err != nil || s.Reveal() != "good" {
 				t.Errorf("it is %q, %v", s.Reveal(), err)
 			}
 			select {
@@ -107,7 +142,7 @@ func TestSavedWhileReplaced(t *testing.T) {
 		}
 	})
 	for range 100 {
-		save()
+		replace()
 	}
 	close(done)
 	reader.Wait()

@@ -12,6 +12,7 @@ package wallet
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 
@@ -234,14 +235,30 @@ func (w *Wallet) Remove(ctx context.Context, name string) error {
 	})
 }
 
-// Credential returns the credential of a context, or zero if it has none.
+// Credential returns the credential of a context, or zero if it has none. One
+// that is gone may have been replaced since the context was read: then that says
+// which it is now, unless it is another server's by now.
 func (w *Wallet) Credential(ctx context.Context, c Context) (secret.Secret, error) {
-	s, err := w.vault.get(ctx, c.Login)
-	if err != nil {
-		return s, token.Errorf(token.ErrCannotTell, "the credential of the context %q: %w", c.Name, err).
+	for {
+		s, err := w.vault.get(ctx, c.Login)
+		if err == nil {
+			return s, nil
+		}
+		now, gone := w.Context(c.Name)
+		if errors.Is(err, errGone) && gone == nil && now.Login != "" && now.Login != c.Login && now.sameServer(&c) {
+			c = now
+			continue
+		}
+		return secret.Secret{}, token.Errorf(token.ErrCannotTell, "the credential of the context %q: %w", c.Name, err).
 			WithHint("TOKENCTL_TOKEN can have one; or remove the context and add it again")
 	}
-	return s, nil
+}
+
+// sameServer reports whether two contexts are one but for their credentials.
+func (c *Context) sameServer(other *Context) bool {
+	was, is := *other, *c
+	was.Login, is.Login = "", ""
+	return was == is
 }
 
 // SetCredential gives a context another credential, or with zero none. Whoever
