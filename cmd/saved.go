@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -63,7 +64,12 @@ func (a *app) place() (string, error) {
 		return "", err
 	}
 	if t.server != "" {
-		return t.server, nil
+		u, err := url.Parse(t.server)
+		if err != nil {
+			return "", err
+		}
+		u.Scheme, u.Host, u.Path = strings.ToLower(u.Scheme), strings.ToLower(u.Host), strings.TrimRight(u.Path, "/")
+		return u.String(), nil
 	}
 	path, err := storePath(t.store)
 	return "bolt://" + path, err

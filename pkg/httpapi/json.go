@@ -84,6 +84,13 @@ func jsonError(err error) error {
 	if err == nil || errors.As(err, &told) {
 		return err
 	}
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) && kind.Field != "" {
+		return token.Errorf(token.ErrUsage, "the field %q in the body cannot be a JSON %s", kind.Field, kind.Value)
+	}
+	if errors.As(err, &kind) {
+		return token.Errorf(token.ErrUsage, "the body cannot be a JSON %s", kind.Value)
+	}
 	return token.Errorf(token.ErrUsage, "the body is not what is expected here: %s", strings.TrimPrefix(err.Error(), "json: "))
 }
 

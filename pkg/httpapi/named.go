@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"maps"
 	"net/http"
@@ -137,30 +138,48 @@ func (n *named[T, W]) servePut(h *handler, w http.ResponseWriter, r *http.Reques
 	if err := h.Rules.Require(r.Context(), who, "change "+n.what+"s", token.Admin); err != nil {
 		return err
 	}
-	// What is empty says nothing. Without a revision it is the one that is read now.
-	for field, empty := range map[string]string{n.naming.field: `""`, "revision": "0"} {
+	if said == nil {
+		return token.Errorf(token.ErrUsage, "the body is no JSON object that says what to change")
+	}
+	for field, empty := range map[string]string{n.naming.field: `""`, revisionField: "0"} { // which say nothing
 		if v := string(said[field]); v == empty || v == "null" {
 			delete(said, field)
 		}
 	}
 	s := h.Rules.As(who)
+	for tries := 1; ; tries++ {
+		v, err := n.merge(h, s, r, name, said)
+		// Who does not say which revision they have seen means any.
+		if said[revisionField] == nil && errors.Is(err, token.ErrConflict) && tries < mostMerges {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, n.toWire(v))
+		return nil
+	}
+}
+
+const (
+	revisionField = "revision"
+	mostMerges    = 10 // with what others change at the same time
+)
+
+// merge changes the fields that were said of one, as it is now.
+func (n *named[T, W]) merge(h *handler, s authority.Service, r *http.Request, name string, said map[string]json.RawMessage) (v T, err error) {
 	now, err := n.get(s, r.Context(), name)
 	if err != nil {
-		return err
+		return v, err
 	}
-	v, err := n.read(h, now, said)
-	if err != nil {
-		return err
+	if v, err = n.read(h, now, said); err != nil {
+		return v, err
 	}
 	// The store may spell a name otherwise than the path does.
 	if said := n.name(v); said != name && said != n.name(now) {
-		return token.Errorf(token.ErrUsage, "the body is about %q, the path about %q", said, name)
+		return v, token.Errorf(token.ErrUsage, "the body is about %q, the path about %q", said, name)
 	}
-	if v, err = n.set(s, r.Context(), v); err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, n.toWire(v))
-	return nil
+	return n.set(s, r.Context(), v)
 }
 
 func (n *named[T, W]) serveDelete(h *handler, w http.ResponseWriter, r *http.Request) error {
@@ -198,7 +217,29 @@ func (n *named[T, W]) read(h *handler, was T, said map[string]json.RawMessage) (
 	if err := parseJSON(text, h.Limits.JSONDepth, &w); err != nil {
 		return v, err
 	}
+	if err := noNulls(&w, said); err != nil {
+		return v, err
+	}
 	return n.fromWire(&w)
+}
+
+// noNulls refuses null for a field that is never null: nobody can mean a lifetime
+// of zero by it, or that a protection be off.
+func noNulls(w any, said map[string]json.RawMessage) error {
+	text, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	var now map[string]json.RawMessage
+	if err := json.Unmarshal(text, &now); err != nil {
+		return err
+	}
+	for field, v := range said {
+		if string(v) == "null" && string(now[field]) != "null" {
+			return token.Errorf(token.ErrUsage, "the field %q cannot be null", field).WithHint("leave it out to leave it as it is")
+		}
+	}
+	return nil
 }
 
 func (n *named[T, W]) path(name string) (string, error) {

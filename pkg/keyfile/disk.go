@@ -122,6 +122,9 @@ func create(path string, now time.Time) error {
 // of the year 10000, is an error.
 func checked(keys []masterKey) ([]byte, error) {
 	text := render(keys)
+	if len(text) > maxSize {
+		return nil, fmt.Errorf("it would be over %d bytes: drop keys that nothing names", maxSize)
+	}
 	_, err := parse(text)
 	return text, err
 }

@@ -238,6 +238,32 @@ func TestWhatCannotBeReadIsNotWritten(t *testing.T) {
 	alone(t, path)
 }
 
+// Nor is a file so large that nobody would read it.
+func TestTooLargeIsNotWritten(t *testing.T) {
+	_, path := create(t)
+	many, err := keyfile.FullFile(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, many, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := open(t, path)
+	before := len(k.Numbers())
+	for range 3 {
+		if _, err = k.Add(start); err != nil {
+			break
+		}
+		before++
+	}
+	if !errors.Is(err, keyfile.ErrNotWritten) || !strings.Contains(err.Error(), "would be over") {
+		t.Errorf("Add: %v", err)
+	}
+	if got := open(t, path).Numbers(); len(got) != before {
+		t.Errorf("%d keys, there should be %d", len(got), before)
+	}
+}
+
 func TestAddAtOnce(t *testing.T) {
 	add := func(keys ...*keyfile.Keys) {
 		var wg sync.WaitGroup

@@ -31,6 +31,10 @@ type Change struct {
 func Begin(ctx context.Context, path string) (*Change, error) {
 	for {
 		f, err := Open(path+".lock", os.O_RDWR|os.O_CREATE)
+		var unsafe *Error
+		if errors.As(err, &unsafe) {
+			unsafe.Hint = "see who made it; if nobody needs it, remove it"
+		}
 		if err != nil {
 			return nil, err
 		}

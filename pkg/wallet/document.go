@@ -167,6 +167,9 @@ func (d document) prepare(u *privatefile.Change, c content, fn func() error) err
 	if err := errors.Join(out.Encode(c), out.Close()); err != nil {
 		return d.notWritten(err)
 	}
+	if text.Len() > maxSize {
+		return token.Errorf(token.ErrUsage, "%s would have over %d bytes", d.path, maxSize).WithHint("remove something first")
+	}
 	if err := u.Write(text.Bytes()); err != nil {
 		return d.notWritten(err)
 	}
@@ -181,7 +184,7 @@ func (d document) real() (string, error) {
 		return "", d.notWritten(err)
 	}
 	path, err := privatefile.Resolve(d.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, there := os.Lstat(d.path); there != nil && errors.Is(err, fs.ErrNotExist) {
 		if folder, err = privatefile.Resolve(folder); err == nil {
 			path = filepath.Join(folder, filepath.Base(d.path))
 		}

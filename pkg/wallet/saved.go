@@ -109,7 +109,10 @@ func (w *Wallet) Saved(ctx context.Context, place, name string) (secret.Secret, 
 		switch {
 		case err == nil:
 			return s, at, nil
-		case !errors.Is(err, errGone) || at == before:
+		case errors.Is(err, errGone) && at == before:
+			return s, at, token.Errorf(token.ErrNotFound, "the saved refresh token %q: %w", name, err).
+				WithHint("tokenctl saved remove %s forgets it; tokenctl generate refresh %s --save makes another", name, name)
+		case !errors.Is(err, errGone):
 			return s, at, token.Errorf(token.ErrCannotTell, "the saved refresh token %q: %w", name, err)
 		}
 		before = at
@@ -155,24 +158,14 @@ func (w *Wallet) AllSaved() (list []SavedToken, err error) {
 // token.ErrNotFound if none is kept under that name. One in a keyring that does
 // not answer is a token.ErrCannotTell, and nothing was removed.
 func (w *Wallet) Forget(ctx context.Context, place, name string) error {
-	at, err := w.savedAt(place, name)
-	if errors.Is(err, token.ErrNotFound) {
-		return errNotSaved(place, name).WithHint("tokenctl saved list shows what is kept, and where it was made")
-	}
-	if err != nil {
-		return err
-	}
-	if err := w.vault.drop(ctx, at); err != nil {
-		return err
-	}
 	var all saved
 	return w.saved.change(ctx, &all, func() error {
 		i := all.find(place, name)
-		switch {
-		case i < 0:
-			return nil
-		case all.List[i].Token != at:
-			return token.Errorf(token.ErrConflict, "the saved refresh token %q was replaced meanwhile", name).WithHint("try again")
+		if i < 0 {
+			return errNotSaved(place, name).WithHint("tokenctl saved list shows what is kept, and where it was made")
+		}
+		if err := w.vault.drop(ctx, all.List[i].Token); err != nil {
+			return err
 		}
 		all.List = slices.Delete(all.List, i, i+1)
 		return nil

@@ -1,12 +1,14 @@
 package wallet_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -146,6 +148,35 @@ func whileReplaced(t *testing.T, replace func(), read func() (secret.Secret, err
 	}
 	close(done)
 	reader.Wait()
+}
+
+// What cannot be taken off the list is not destroyed either.
+func TestForgetLocked(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	w := open(t, folder, nil)
+	const here = "bolt:///here.db"
+	must(t, w.Save(t.Context(), here, "ci", secret.FromText("one"), ""))
+	f, err := hold(filepath.Join(folder, "saved.yaml.lock"))
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := w.Forget(ctx, here, "ci"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while another changes the list: %v", err)
+	}
+	f.Close()
+	if s, _, err := w.Saved(t.Context(), here, "ci"); err != nil || s.Reveal() != "one" {
+		t.Errorf("it is %q, %v", s.Reveal(), err)
+	}
+	// One whose secret is gone all the same can be taken off the list.
+	must(t, os.Remove(filepath.Join(folder, "credentials.yaml")))
+	if _, _, err := w.Saved(t.Context(), here, "ci"); !errors.Is(err, token.ErrNotFound) || !strings.Contains(err.Error(), "not there any more") {
+		t.Errorf("without its secret: %v", err)
+	}
+	must(t, w.Forget(t.Context(), here, "ci"))
+	if list, err := w.AllSaved(); len(list) > 0 || err != nil {
+		t.Errorf("there are %v, %v", list, err)
+	}
 }
 
 // What could not be saved is told before there is anything to save.

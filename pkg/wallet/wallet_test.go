@@ -255,6 +255,38 @@ func TestWalletKeepsQuiet(t *testing.T) {
 	}
 }
 
+// A change that nobody could read again is not made.
+func TestWalletTooLarge(t *testing.T) {
+	folder := t.TempDir()
+	w := open(t, folder, nil)
+	_, err := w.Add(t.Context(), prod("a"), secret.Secret{})
+	must(t, err)
+	large := prod("b")
+	large.Server += "/" + strings.Repeat("x", 1<<20)
+	var e *token.Error
+	if _, err := w.Add(t.Context(), large, secret.Secret{}); !errors.As(err, &e) || e.Kind != token.ErrUsage || !strings.Contains(e.Message, "would have over") {
+		t.Errorf("a large one: %v", err)
+	}
+	if list, _, err := w.Contexts(); len(list) != 1 || err != nil {
+		t.Errorf("there are %d, %v", len(list), err)
+	}
+}
+
+// A link to what is not there, since its folder is not mounted, say, stays.
+func TestWalletDanglingLink(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "contexts.yaml")
+	if err := os.Symlink(filepath.Join(folder, "none", "contexts.yaml"), path); err != nil {
+		t.Skip(err)
+	}
+	if _, err := open(t, folder, nil).Add(t.Context(), prod("a"), secret.Secret{}); !errors.Is(err, token.ErrCannotTell) {
+		t.Errorf("it says %v", err)
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSymlink {
+		t.Errorf("the link is %v, %v", info.Mode(), err)
+	}
+}
+
 func TestWalletTogether(t *testing.T) {
 	folder := t.TempDir()
 	var all sync.WaitGroup
