@@ -276,9 +276,7 @@ func TestWalletTooLarge(t *testing.T) {
 func TestWalletDanglingLink(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "contexts.yaml")
-	if err := os.Symlink(filepath.Join(folder, "none", "contexts.yaml"), path); err != nil {
-		t.Skip(err)
-	}
+	must(t, os.Symlink(filepath.Join(folder, "none", "contexts.yaml"), path))
 	if _, err := open(t, folder, nil).Add(t.Context(), prod("a"), secret.Secret{}); !errors.Is(err, token.ErrCannotTell) {
 		t.Errorf("it says %v", err)
 	}
