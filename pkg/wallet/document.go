@@ -184,7 +184,7 @@ func (d document) real() (string, error) {
 		return "", d.notWritten(err)
 	}
 	path, err := privatefile.Resolve(d.path)
-	if _, there := os.Lstat(d.path); there != nil && errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !isLink(d.path) { // a link to nothing stays
 		if folder, err = privatefile.Resolve(folder); err == nil {
 			path = filepath.Join(folder, filepath.Base(d.path))
 		}
@@ -196,6 +196,11 @@ func (d document) real() (string, error) {
 		return "", d.notWritten(err)
 	}
 	return path, nil
+}
+
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
 func checkFolder(folder string) error {
