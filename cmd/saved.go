@@ -77,28 +77,30 @@ func (a *app) place() (string, error) {
 
 // savedToken is the refresh token that this machine keeps under a name.
 func (a *app) savedToken(ctx context.Context, name string) (secret.Secret, wallet.Ref, error) {
-	if err := token.CheckName("saved token", name); err != nil {
-		return secret.Secret{}, "", err
-	}
-	place, err := a.place()
-	if err != nil {
-		return secret.Secret{}, "", err
-	}
-	w, err := a.wallet()
+	w, place, err := a.keeper(name)
 	if err != nil {
 		return secret.Secret{}, "", err
 	}
 	return w.Saved(ctx, place, name)
 }
 
+// keeper is the wallet, and the place, of which it may keep a refresh token of a
+// name.
+func (a *app) keeper(name string) (w *wallet.Wallet, place string, err error) {
+	if err := token.CheckName("saved token", name); err != nil {
+		return nil, "", err
+	}
+	if place, err = a.place(); err != nil {
+		return nil, "", err
+	}
+	w, err = a.wallet()
+	return w, place, err
+}
+
 // save keeps a refresh token under its name, in the place of one that is kept; if
 // was is given, of that one alone.
 func (a *app) save(ctx context.Context, name string, s secret.Secret, was wallet.Ref) error {
-	place, err := a.place()
-	if err != nil {
-		return err
-	}
-	w, err := a.wallet()
+	w, place, err := a.keeper(name)
 	if err != nil {
 		return err
 	}

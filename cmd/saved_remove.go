@@ -1,10 +1,6 @@
 package cmd
 
-import (
-	"github.com/spf13/cobra"
-
-	"github.com/tokenctl/tokenctl/pkg/token"
-)
+import "github.com/spf13/cobra"
 
 func newSavedRemoveCommand(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -12,20 +8,14 @@ func newSavedRemoveCommand(a *app) *cobra.Command {
 		Short: "Remove a saved refresh token from this machine",
 		Long: `Remove a refresh token from what this machine keeps, of the server or store that
 you work with; --server or --store name another, as "tokenctl saved list" shows
-it, which need not be there any more. The token itself goes on working: "tokenctl revoke" ends it.`,
+it, which need not be there any more. The token itself goes on working:
+"tokenctl revoke" ends it.`,
 		Example: `  tokenctl saved remove ci-deploy
   tokenctl saved remove ci-deploy --server https://old.example.org`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeSaved,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := token.CheckName("saved token", args[0]); err != nil {
-				return err
-			}
-			place, err := a.place()
-			if err != nil {
-				return err
-			}
-			w, err := a.wallet()
+			w, place, err := a.keeper(args[0])
 			if err != nil {
 				return err
 			}
